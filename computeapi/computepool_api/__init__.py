@@ -1,0 +1,1 @@
+"""The alchemiscale compute API: ids, wire models and HTTP clients."""

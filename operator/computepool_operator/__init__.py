@@ -1,0 +1,1 @@
+"""The Kubernetes operator: one compute manager for each AlchemiscaleComputePool."""

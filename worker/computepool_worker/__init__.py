@@ -1,0 +1,1 @@
+"""The worker: an ephemeral alchemiscale compute service."""
