@@ -1,0 +1,1 @@
+"""The custom resource definition and its reference page, generated from the models of `pool`."""
