@@ -1,0 +1,231 @@
+"""etcd, API server, controller-manager and scheduler, as processes on ports of their own."""
+
+import secrets
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from testcluster import kubeconfig, pki
+from testcluster.binaries import Binaries
+from testcluster.errors import TestClusterError
+from testcluster.pki import Authority
+from testcluster.processes import wait_until
+from testcluster.state import StateFolder
+
+SERVICE_RANGE = "10.96.0.0/16"
+FIRST_SERVICE_ADDRESS = "10.96.0.1"
+LOOPBACK = "127.0.0.1"
+# The API server refuses to advertise a loopback address. Where there are no pods, nobody uses
+# the advertised one, and an address reserved for documentation reaches nobody by mistake.
+NOBODY = "203.0.113.1"
+COMPONENTS = ("scheduler", "controller-manager", "apiserver", "etcd")
+START_TIMEOUT = 60.0
+ATTEMPTS = 3
+
+ADMIN = "admin"
+NODE_NAME = "computepool-node"
+# The controller-manager and the scheduler start together with the API server, which installs the
+# roles meant for them a moment after it has begun to answer. As masters they are not refused (and
+# then slow to try again) in that moment.
+USERS = {
+    ADMIN: ("system:masters",),
+    "system:kube-controller-manager": ("system:masters",),
+    "system:kube-scheduler": ("system:masters",),
+    "system:kube-proxy": (),
+    f"system:node:{NODE_NAME}": ("system:nodes",),
+}
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A running control plane: its URL, its authority, and a kubeconfig for each user."""
+
+    state: StateFolder
+    server: str
+    authority: Authority
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.kubeconfig_of(ADMIN)
+
+    def kubeconfig_of(self, user: str) -> Path:
+        """Return the kubeconfig of one of USERS."""
+        return self.state.path / f"{user.replace(':', '_')}.kubeconfig"
+
+
+def start(
+    state: StateFolder, binaries: Binaries, address: str = LOOPBACK, names: Sequence[str] = ()
+) -> ControlPlane:
+    """Start a control plane and return once it serves and its controllers work.
+
+    ``address`` is where the API server listens and, unless loopback, what it tells pods to
+    connect to. ``names`` are further names or addresses its certificate is valid for.
+    Raises TestClusterError, naming the component and the end of its log, when one dies.
+    """
+    authority = pki.new_authority(state.folder("pki"))
+    tokens = _write_tokens(state.path / "pki" / "tokens.csv")
+    pki.new_signing_key(state.path / "pki" / "service-account.key")
+    authority.issue("kubelet-client", user="kube-apiserver", groups=["system:masters"])
+    hosts = [LOOPBACK, "localhost", address, FIRST_SERVICE_ADDRESS]
+    service = "kubernetes.default.svc"
+    authority.issue(
+        "apiserver",
+        user="kube-apiserver",
+        hosts=[*dict.fromkeys(hosts), service, f"{service}.cluster.local", *names],
+    )
+    for attempt in range(1, ATTEMPTS + 1):
+        etcd_port, etcd_peer_port, api_port = free_ports(address, 3)
+        plane = ControlPlane(state, f"https://{address}:{api_port}", authority)
+        for user, token in tokens.items():
+            path = plane.kubeconfig_of(user)
+            kubeconfig.write(path, plane.server, authority.pair.certificate, user, token)
+        try:
+            _start_etcd(state, binaries, etcd_port, etcd_peer_port)
+            _start_components(plane, binaries, address, etcd_port)
+            _wait_until_ready(plane, tokens[ADMIN])
+        except TestClusterError as error:
+            if attempt == ATTEMPTS or "address already in use" not in str(error):
+                raise
+            stop(state)
+            shutil.rmtree(state.path / "etcd", ignore_errors=True)
+        else:
+            break
+    state.update(server=plane.server)
+    return plane
+
+
+def stop(state: StateFolder) -> None:
+    """Stop the components at once: nothing they hold outlives the cluster."""
+    state.stop(COMPONENTS, grace=0)
+
+
+def free_ports(address: str, count: int) -> list[int]:
+    """Return different TCP ports that nobody listens on at ``address`` at this moment."""
+    sockets = [socket.create_server((address, 0)) for _ in range(count)]
+    ports = [listening.getsockname()[1] for listening in sockets]
+    for listening in sockets:
+        listening.close()
+    return ports
+
+
+def _write_tokens(path: Path) -> dict[str, str]:
+    tokens = {user: secrets.token_urlsafe(24) for user in USERS}
+    path.touch(mode=0o600)
+    lines = [
+        f'{tokens[user]},{user},{user},"{",".join(groups)}"\n' for user, groups in USERS.items()
+    ]
+    path.write_text("".join(lines))
+    return tokens
+
+
+def _start_etcd(state: StateFolder, binaries: Binaries, port: int, peer_port: int) -> None:
+    client, peer = f"http://{LOOPBACK}:{port}", f"http://{LOOPBACK}:{peer_port}"
+    state.start(
+        "etcd",
+        [
+            binaries.path("etcd"),
+            f"--data-dir={state.path / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",  # a test cluster need not survive a power cut
+            "--log-level=warn",
+        ],
+    )
+
+
+def _start_components(
+    plane: ControlPlane, binaries: Binaries, address: str, etcd_port: int
+) -> None:
+    pki_folder = plane.authority.folder
+    port = plane.server.rpartition(":")[2]
+    has_nodes = address != LOOPBACK
+    plane.state.start(
+        "apiserver",
+        [
+            binaries.path("kube-apiserver"),
+            f"--etcd-servers=http://{LOOPBACK}:{etcd_port}",
+            f"--bind-address={address}",
+            f"--secure-port={port}",
+            f"--advertise-address={address if has_nodes else NOBODY}",
+            f"--endpoint-reconciler-type={'lease' if has_nodes else 'none'}",
+            f"--cert-dir={pki_folder}",
+            f"--tls-cert-file={pki_folder / 'apiserver.crt'}",
+            f"--tls-private-key-file={pki_folder / 'apiserver.key'}",
+            f"--client-ca-file={pki_folder / 'ca.crt'}",
+            f"--token-auth-file={pki_folder / 'tokens.csv'}",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            "--allow-privileged=true",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={pki_folder / 'service-account.key'}",
+            f"--service-account-signing-key-file={pki_folder / 'service-account.key'}",
+            f"--kubelet-certificate-authority={pki_folder / 'ca.crt'}",
+            f"--kubelet-client-certificate={pki_folder / 'kubelet-client.crt'}",
+            f"--kubelet-client-key={pki_folder / 'kubelet-client.key'}",
+            "--kubelet-preferred-address-types=InternalIP",
+        ],
+    )
+    # No ports of their own, and no client-side throttle: tests create many Jobs at once.
+    common = ["--leader-elect=false", "--secure-port=0", "--kube-api-qps=200"]
+    plane.state.start(
+        "controller-manager",
+        [
+            binaries.path("kube-controller-manager"),
+            f"--kubeconfig={plane.kubeconfig_of('system:kube-controller-manager')}",
+            f"--service-account-private-key-file={pki_folder / 'service-account.key'}",
+            f"--root-ca-file={pki_folder / 'ca.crt'}",
+            "--kube-api-burst=400",
+            *common,
+        ],
+    )
+    plane.state.start(
+        "scheduler",
+        [
+            binaries.path("kube-scheduler"),
+            f"--kubeconfig={plane.kubeconfig_of('system:kube-scheduler')}",
+            "--kube-api-burst=400",
+            *common,
+        ],
+    )
+
+
+def _wait_until_ready(plane: ControlPlane, token: str) -> None:
+    """Wait for the API server, then for the controllers' first fruit.
+
+    No pod is admitted before its namespace has the ``default`` ServiceAccount, which the
+    controller-manager makes; so that is what a usable control plane has.
+    """
+    trusted = ssl.create_default_context(cafile=plane.authority.pair.certificate)
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(
+        base_url=plane.server, verify=trusted, headers=headers, trust_env=False, timeout=5.0
+    ) as client:
+
+        def answers(path: str) -> bool:
+            try:
+                return client.get(path).status_code == httpx.codes.OK
+            except httpx.TransportError:
+                return False
+
+        deadline = time.monotonic() + START_TIMEOUT
+        for path, what in (
+            ("/readyz", "the API server to be ready"),
+            ("/api/v1/namespaces/default/serviceaccounts/default", "the controllers to work"),
+        ):
+            wait_until(
+                lambda path=path: answers(path),  # type: ignore[misc]
+                what,
+                timeout=deadline - time.monotonic(),
+                watched=[p for p in plane.state.processes if p.name in COMPONENTS],
+            )
