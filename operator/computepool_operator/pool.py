@@ -6,6 +6,7 @@ and CEL rules (package `crd`). The API server applies those at admission. In Pyt
 what was admitted, add the defaults, and ignore fields that a newer operator may have added.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -202,7 +203,7 @@ class CABundleRef(_Model):
 
     rules = (
         Rule(
-            "(self.name == '') == (self.key == '')",
+            "(has(self.name) && self.name != '') == (has(self.key) && self.key != '')",
             "set both name and key (the ConfigMap, and its key that holds the PEM bundle), or"
             " neither to trust the public authorities",
         ),
@@ -351,8 +352,8 @@ class WorkerSpec(_Model):
     """A PodTemplateSpec, or the part of one that is needed, merged over what the operator builds:
     objects field by field; containers, volumes and env by name. Use it for nodeSelector,
     tolerations, affinity, priorityClassName, runtimeClassName, imagePullSecrets, extra volumes and
-    the like. The command of the container `worker` may be wrapped, as long as the worker ends up
-    running with the arguments that the operator gives."""
+    the like. A command given for the container `worker` wraps the worker: it gets the worker's
+    arguments, and must end in `exec computepool-worker "$@"` or the like."""
 
 
 class JobSpec(_Model):
@@ -643,9 +644,6 @@ class PoolStatus(_Model):
     last_report_time: Timestamp | None = None
     """When the server last accepted this manager's registration or status."""
 
-    plan_number: Annotated[int, Field(ge=0)] = 0
-    """Number of the last plan that created Jobs; it is part of their names."""
-
     consecutive_failures: Annotated[int, Field(ge=0)] = 0
     """Workers that failed in a row, none succeeding in between."""
 
@@ -673,7 +671,7 @@ class PoolStatus(_Model):
     """Tasks that were held by workers when they died."""
 
     @classmethod
-    def of(cls, body: dict[str, Any]) -> Self:
+    def of(cls, body: Mapping[str, Any]) -> Self:
         """Read the status of a pool's object; an absent one is that of a new pool."""
         return cls.model_validate(body.get("status") or {})
 

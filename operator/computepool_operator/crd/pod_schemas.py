@@ -180,15 +180,74 @@ SPOOL: Final = _open_object(
     },
 )
 
-_LABELS: Final[dict[str, Any]] = {
-    "type": "object",
-    "maxProperties": 64,
-    "additionalProperties": {"type": "string", "maxLength": 262_144},
-    VALIDATIONS: _rules(
-        Rule(
-            f"self.all(name, !name.startsWith('{OPERATOR_PREFIX}'))",
-            f"keys that begin with {OPERATOR_PREFIX} are the operator's own: use another prefix",
-        )
+# jobs.py gives these to the pods of a pool; selectors, and what the worker reads, rest on them.
+_OPERATORS_LABELS: Final = ("app.kubernetes.io/managed-by", "app.kubernetes.io/name")
+_OPERATORS_VOLUMES: Final = ("settings", "credentials", "state", "ca", "spool")
+
+
+def _texts(description: str, *rules: Rule) -> dict[str, Any]:
+    return {
+        "description": description,
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": {"type": "string", "maxLength": 65_536},
+        VALIDATIONS: _rules(
+            Rule(
+                f"self.all(name, !name.startsWith('{OPERATOR_PREFIX}'))",
+                f"keys that begin with {OPERATOR_PREFIX} are the operator's own: use another"
+                " prefix",
+            ),
+            *rules,
+        ),
+    }
+
+
+_METADATA: Final = _open_object(
+    description="Labels and annotations that the pods get besides the operator's.",
+    properties={
+        "labels": _texts(
+            "Labels of the pods.",
+            Rule(
+                f"self.all(name, !(name in {list(_OPERATORS_LABELS)}))",
+                f"{' and '.join(_OPERATORS_LABELS)} are the operator's own: use other labels",
+            ),
+            Rule(
+                "self.all(name, !name.startsWith('batch.kubernetes.io/')"
+                " && !(name in ['job-name', 'controller-uid']))",
+                "labels of batch.kubernetes.io, job-name and controller-uid are set by Kubernetes:"
+                " remove them",
+            ),
+        ),
+        "annotations": _texts("Annotations of the pods."),
+    },
+)
+
+_VOLUMES: Final[dict[str, Any]] = {
+    "description": (
+        "Volumes by name. `scratch` (files of the Tasks) and `tmp` may be given here, to have them"
+        " on another storage than an emptyDir of the node."
+    ),
+    "type": "array",
+    "maxItems": 64,
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["name"],
+    "items": _open_object(
+        required=["name"],
+        properties={
+            "name": {
+                "description": "Name of the volume, for volumeMounts.",
+                "type": "string",
+                "maxLength": 63,
+                VALIDATIONS: _rules(
+                    Rule(
+                        f"!(self in {list(_OPERATORS_VOLUMES)})",
+                        f"the volumes {', '.join(_OPERATORS_VOLUMES)} are the operator's own: use"
+                        " another name; only scratch and tmp may be replaced, and the spool is set"
+                        " in spec.worker.spool",
+                    )
+                ),
+            }
+        },
     ),
 }
 
@@ -215,6 +274,12 @@ _CONTAINERS: Final[dict[str, Any]] = {
                 "maxLength": 1024,
             },
             "resources": _open_object(description="Resources of a container beside the worker."),
+            "args": {
+                "description": "Not to be set for the worker.",
+                "type": "array",
+                "maxItems": 256,
+                "items": {"type": "string", "maxLength": 65_536},
+            },
             "restartPolicy": {
                 "description": "Not to be set for the worker.",
                 "type": "string",
@@ -256,6 +321,11 @@ _CONTAINERS: Final[dict[str, Any]] = {
                     " not in podTemplate",
                 ),
                 Rule(
+                    "self.name != 'worker' || !has(self.args)",
+                    "leave out args of the worker: they are the operator's; a command that wraps"
+                    " the worker gets them as its own",
+                ),
+                Rule(
                     "self.name != 'worker' || !has(self.restartPolicy)",
                     "leave out restartPolicy of the worker: a restarted container would use the"
                     " registration of the one before it",
@@ -283,13 +353,7 @@ _CONTAINERS: Final[dict[str, Any]] = {
 
 POD_TEMPLATE: Final = _open_object(
     properties={
-        "metadata": _open_object(
-            description="Labels and annotations that the pods get besides the operator's.",
-            properties={
-                "labels": {"description": "Labels of the pods.", **_LABELS},
-                "annotations": {"description": "Annotations of the pods.", **_LABELS},
-            },
-        ),
+        "metadata": _METADATA,
         "spec": _open_object(
             description=(
                 "Any field of a PodSpec: nodeSelector, tolerations, affinity, priorityClassName,"
@@ -302,6 +366,7 @@ POD_TEMPLATE: Final = _open_object(
                     "maxLength": 16,
                 },
                 "containers": _CONTAINERS,
+                "volumes": _VOLUMES,
             },
             **{
                 VALIDATIONS: _rules(
