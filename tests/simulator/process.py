@@ -1,6 +1,5 @@
 """A simulator in a process of its own."""
 
-import contextlib
 import json
 import os
 import select
@@ -10,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from .client import AdminClient
 
@@ -31,20 +30,22 @@ class SimulatorProcess:
         """`arguments` are those of `python -m simulator`; nothing starts yet."""
         self._arguments = list(arguments)
         self._start_timeout = start_timeout
-        self._cleanup = contextlib.ExitStack()
-        self._log: IO[bytes] = self._cleanup.enter_context(tempfile.TemporaryFile())
+        self._log = ""
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.admin_url = ""
 
     def start(self) -> Self:
         """Start it and wait until it answers; RuntimeError with its output if it does not."""
+        descriptor, name = tempfile.mkstemp(prefix="simulator-", suffix=".log")
+        self._log_file = Path(name)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "simulator", *self._arguments],
             env={**os.environ, "PYTHONPATH": str(_TESTS)},
             stdout=subprocess.PIPE,
-            stderr=self._log,
+            stderr=descriptor,
         )
+        os.close(descriptor)
         stdout = self._process.stdout
         assert stdout is not None
         ready, _, _ = select.select([stdout], [], [], self._start_timeout)
@@ -71,6 +72,8 @@ class SimulatorProcess:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+        self._log = self.log()
+        self._log_file.unlink()
         self._process = None
 
     @property
@@ -81,9 +84,10 @@ class SimulatorProcess:
         return self._process.pid
 
     def log(self) -> str:
-        """What it wrote to standard error."""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        """What it wrote, or has written in its last run, to standard error."""
+        if self._process is None:
+            return self._log
+        return self._log_file.read_text(errors="replace")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -95,4 +99,3 @@ class SimulatorProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        self._cleanup.close()

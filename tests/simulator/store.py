@@ -2,7 +2,8 @@
 
 No HTTP and no I/O: the clock, the ids and the randomness come from outside. An operation returns
 what the server would answer, or raises RefusedError (an answer with a `detail`) or BrokenError
-(a 500). Operations whose reading and writing the real server does not hold together come in two halves.
+(a 500). Operations whose reading and writing the real server does not hold together come in two
+halves.
 """
 
 import random
