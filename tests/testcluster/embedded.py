@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from testcluster import binaries, controlplane, processes
+from testcluster import binaries, cgroups, controlplane, network, node, processes
 from testcluster.cluster import Cluster
 from testcluster.progress import Progress, timed
 from testcluster.state import StateFolder
@@ -29,10 +29,39 @@ def up_control_plane(path: Path, reason: str, progress: Progress) -> Cluster:
         with timed(progress, f"control plane {programs.version} ready"):
             plane = controlplane.start(state, programs)
     except BaseException:
-        state.stop_all()
+        _halt(state)
         raise
     address = controlplane.LOOPBACK
     return Cluster(plane.kubeconfig, "embedded", reason, address, programs.path("kubectl"))
+
+
+def up(path: Path, reason: str, progress: Progress) -> Cluster:
+    """Bring up a cluster with one node in the folder ``path``; as root.
+
+    When something fails, what was started is stopped; only the logs stay, until ``down`` or the
+    next ``up``.
+    """
+    node.check(path)
+    programs = binaries.ensure(progress)
+    state = _new_state(path)
+    try:
+        with timed(progress, f"control plane {programs.version} ready"):
+            net = network.create(state.id)
+            plane = controlplane.start(state, programs, net.host_address)
+        with timed(progress, "node ready"):
+            node.start(plane, programs, net)
+    except BaseException:
+        _halt(state)
+        raise
+    kubectl = programs.path("kubectl")
+    return Cluster(
+        plane.kubeconfig,
+        "embedded",
+        reason,
+        net.host_address,
+        kubectl,
+        lambda archive: node.load_image(state, archive),
+    )
 
 
 def down(path: Path) -> bool:
@@ -43,9 +72,16 @@ def down(path: Path) -> bool:
     state = StateFolder.open(path)
     if state is None:
         return False
-    state.stop_all()
+    _halt(state)
     shutil.rmtree(state.path)
     return True
+
+
+def _halt(state: StateFolder) -> None:
+    """Undo all of a cluster but its folder; also when only a part of it was ever made."""
+    state.stop_all()
+    cgroups.remove(state.id)
+    network.remove(state.id)
 
 
 def _new_state(path: Path) -> StateFolder:

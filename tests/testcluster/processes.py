@@ -69,6 +69,15 @@ def start(name: str, argv: Sequence[str | Path], log: Path, marker: str) -> Proc
     return Process(name, pid, _start_time(pid) or 0, str(log))
 
 
+def only_child(name: str, parent: Process) -> Process:
+    """Return the one child of ``parent``; TestClusterError if it has none or several."""
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    if len(children) != 1:
+        raise TestClusterError(died(parent, f"its child {name}, of which there are {children}"))
+    pid = int(children[0])
+    return Process(name, pid, _start_time(pid) or 0, parent.log)
+
+
 def is_alive(process: Process) -> bool:
     """Tell whether that very process still runs; a dead child of ours is reaped on the way."""
     _reap(process.pid)

@@ -85,6 +85,12 @@ class StateFolder:
         self.update(processes=[*self._data["processes"], process.to_json()])
         return process
 
+    def adopt_child(self, name: str, parent: Process) -> Process:
+        """Record the only child of ``parent``, so that its end can be waited for too."""
+        process = processes.only_child(name, parent)
+        self.update(processes=[*self._data["processes"], process.to_json()])
+        return process
+
     def stop(self, names: Iterable[str], *, grace: float = 10.0) -> None:
         """Stop the recorded processes of these names and forget them."""
         wanted = set(names)
