@@ -1,0 +1,333 @@
+"""The Kubernetes side of the pools: every object that the operator reads or writes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from .jobs import (
+    JOB_UID_LABEL,
+    OPERATOR,
+    POOL_UID_LABEL,
+    SELECTOR,
+    PoolReference,
+    job_name,
+    read_workers,
+)
+from .kubeapi import (
+    MERGE_PATCH,
+    AlreadyExists,
+    Conflict,
+    KubeAPI,
+    KubernetesError,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from .manager import BackendRefused, BackendUnavailable, ComputeServiceBackend
+from .pool import GROUP, KIND, PLURAL, VERSION
+from .reflector import Reflector
+from .workers import Worker, WorkerState
+
+logger = logging.getLogger(__name__)
+
+FINALIZER = f"{GROUP}/deregister"
+FIELD_MANAGER = OPERATOR
+
+
+def pool_path(namespace: str, name: str = "", subresource: str = "") -> str:
+    """Path of a pool, of its subresource, or of the pools of a namespace."""
+    parts = ["/apis", GROUP, VERSION, "namespaces", namespace, PLURAL, name, subresource]
+    return "/".join(part for part in parts if part)
+
+
+def _collection(group: str, namespace: str | None, plural: str) -> str:
+    return f"{group}/{plural}" if namespace is None else f"{group}/namespaces/{namespace}/{plural}"
+
+
+class Cluster:
+    """What all pools share: the connection and the mirrored Jobs and pods."""
+
+    def __init__(
+        self,
+        api: KubeAPI,
+        *,
+        namespaces: Sequence[str],
+        identity: str,
+        on_change: Callable[[str], None],
+    ) -> None:
+        """Prepare the mirrors; `run` starts them.
+
+        Args:
+            api: the connection.
+            namespaces: those whose pools are served; none for all.
+            identity: name of this operator instance, for events.
+            on_change: called with a pool's UID when one of its Jobs or pods has changed.
+
+        """
+        self.api = api
+        self._identity = identity
+        scopes: Sequence[str | None] = list(namespaces) or [None]
+        self._jobs, self._pods = (
+            [
+                Reflector(
+                    api,
+                    _collection(group, namespace, plural),
+                    selector=SELECTOR,
+                    group_label=POOL_UID_LABEL,
+                    on_change=on_change,
+                )
+                for namespace in scopes
+            ]
+            for group, plural in (("/apis/batch/v1", "jobs"), ("/api/v1", "pods"))
+        )
+
+    async def run(self) -> None:
+        """Keep the mirrors until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for reflector in (*self._jobs, *self._pods):
+                group.create_task(reflector.run())
+
+    async def synced(self) -> None:
+        """Wait until every mirror has had its first list."""
+        for reflector in (*self._jobs, *self._pods):
+            await reflector.synced.wait()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether all mirrors may be relied on."""
+        return all(reflector.fresh for reflector in (*self._jobs, *self._pods))
+
+    def workers(self, pool_uid: str) -> tuple[Worker, ...]:
+        """The workers of a pool, as mirrored."""
+        jobs = [job for mirror in self._jobs for job in mirror.group(pool_uid)]
+        pods = [pod for mirror in self._pods for pod in mirror.group(pool_uid)]
+        return read_workers(jobs, pods)
+
+    def orphaned_pods(self, pool_uid: str) -> list[str]:
+        """Names of unfinished pods of a pool whose Job is gone."""
+        jobs = {job["metadata"]["uid"] for mirror in self._jobs for job in mirror.group(pool_uid)}
+        return [
+            pod["metadata"]["name"]
+            for mirror in self._pods
+            for pod in mirror.group(pool_uid)
+            if pod["metadata"]["labels"].get(JOB_UID_LABEL) not in jobs
+            and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        ]
+
+    def saw_job(self, job: dict[str, Any]) -> None:
+        """Take a Job that a write has answered with into the mirror."""
+        namespace = job["metadata"]["namespace"]
+        path = _collection("/apis/batch/v1", namespace, "jobs")
+        mirror = next((m for m in self._jobs if m.path == path), self._jobs[0])
+        mirror.put(job)
+
+    async def read_pool(self, pool: PoolReference) -> dict[str, Any] | None:
+        """The pool's object as it is now; None when it is gone or another has its name."""
+        try:
+            body = await self.api.request("GET", pool_path(pool.namespace, pool.name))
+        except NotFound:
+            return None
+        return body if body["metadata"]["uid"] == pool.uid else None
+
+    async def read_secret(self, namespace: str, name: str) -> dict[str, Any]:
+        """A Secret. Raises NotFound, Refused or Unavailable."""
+        return await self.api.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+
+    async def read_config_map(self, namespace: str, name: str) -> dict[str, Any]:
+        """A ConfigMap. Raises NotFound, Refused or Unavailable."""
+        return await self.api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+
+    async def patch_status(self, pool: PoolReference, status: dict[str, Any]) -> None:
+        """Write the pool's status; null removes a field. A pool that is gone is left alone."""
+        try:
+            await self.api.request(
+                "PATCH",
+                pool_path(pool.namespace, pool.name, "status"),
+                query={"fieldManager": FIELD_MANAGER},
+                body={"metadata": {"uid": pool.uid}, "status": status},
+                content_type=MERGE_PATCH,
+            )
+        except (NotFound, Conflict):
+            logger.debug("the pool is gone", extra={"pool": pool.name})
+
+    async def set_finalizer(self, pool: PoolReference, *, present: bool) -> None:
+        """Add or remove our finalizer, and no other's. A pool that is gone is left alone."""
+        while True:
+            body = await self.read_pool(pool)
+            if body is None:
+                return
+            metadata = body["metadata"]
+            finalizers: list[str] = metadata.get("finalizers") or []
+            if (FINALIZER in finalizers) is present:
+                return
+            others = [name for name in finalizers if name != FINALIZER]
+            patch = {
+                "metadata": {
+                    "finalizers": [*others, FINALIZER] if present else others,
+                    "resourceVersion": metadata["resourceVersion"],
+                }
+            }
+            try:
+                await self.api.request(
+                    "PATCH",
+                    pool_path(pool.namespace, pool.name),
+                    query={"fieldManager": FIELD_MANAGER},
+                    body=patch,
+                    content_type=MERGE_PATCH,
+                )
+            except Conflict:
+                continue
+            except NotFound:
+                return
+            return
+
+    async def post_event(
+        self, pool: PoolReference, *, warning: bool, reason: str, message: str, now: datetime
+    ) -> None:
+        """Post an event about a pool. Losing one is logged and costs nothing else."""
+        time = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{pool.name}.", "namespace": pool.namespace},
+            "involvedObject": {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": KIND,
+                "namespace": pool.namespace,
+                "name": pool.name,
+                "uid": pool.uid,
+            },
+            "type": "Warning" if warning else "Normal",
+            "reason": reason,
+            "message": message[:1024],
+            "action": "Reconcile",
+            "eventTime": time,
+            "firstTimestamp": time[:19] + "Z",
+            "lastTimestamp": time[:19] + "Z",
+            "count": 1,
+            "reportingComponent": OPERATOR,
+            "reportingInstance": self._identity,
+            "source": {"component": OPERATOR},
+        }
+        try:
+            await self.api.request("POST", f"/api/v1/namespaces/{pool.namespace}/events", body=body)
+        except KubernetesError as error:
+            logger.warning("event lost", extra={"pool": pool.name, "error": str(error)})
+
+
+class JobBackend(ComputeServiceBackend):
+    """Creates compute services as Jobs of one pool."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        pool: PoolReference,
+        *,
+        clock: Callable[[], datetime],
+        new_suffix: Callable[[], str],
+    ) -> None:
+        """Serve one pool. `manifest`, which builds the Job of a name, is to be set to create any.
+
+        Args:
+            cluster: the mirrors and the connection.
+            pool: whose Jobs these are.
+            clock: the present, in UTC.
+            new_suffix: makes what tells a Job's name from those of the pool's other Jobs.
+
+        """
+        self.manifest: Callable[[str], dict[str, Any]] | None = None
+        self._pool = pool
+        self._cluster = cluster
+        self._clock = clock
+        self._new_suffix = new_suffix
+        self._unsure: dict[str, datetime] = {}
+
+    async def workers(self) -> tuple[Worker, ...]:
+        """See the base class. Jobs whose creation got no answer count as pending workers."""
+        if not self._cluster.fresh:
+            raise BackendUnavailable(
+                "The Kubernetes API has not been heard of for minutes (or not yet): what Jobs "
+                "exist is not known, so nothing is done. Check the operator's log and its RBAC."
+            )
+        seen = self._cluster.workers(self._pool.uid)
+        for worker in seen:
+            self._unsure.pop(worker.name, None)
+        await self._settle()
+        seen = self._cluster.workers(self._pool.uid)
+        waiting = (
+            Worker(
+                name=name,
+                uid="",
+                state=WorkerState.PENDING,
+                created_at=since,
+                trouble="the Kubernetes API did not answer its creation",
+            )
+            for name, since in self._unsure.items()
+        )
+        return (*seen, *waiting)
+
+    async def create(self, number: int) -> int:
+        """See the base class. A Job has a name of its own, so that a repeat meets the first."""
+        if self.manifest is None:
+            raise BackendUnavailable("What a Job of the pool looks like is not known yet.")
+        for created in range(number):
+            name = job_name(self._pool.name, self._new_suffix())
+            try:
+                await self._create(self.manifest(name))
+            except (Refused, NotFound) as error:
+                raise BackendRefused(
+                    f"Kubernetes refuses the pool's Jobs ({created} of {number} created): "
+                    f"{error.message}"
+                ) from error
+            except Unavailable as error:
+                self._unsure[name] = self._clock()
+                raise BackendUnavailable(str(error)) from error
+            except KubernetesError as error:
+                raise BackendUnavailable(str(error)) from error
+        return number
+
+    async def remove(self, worker: Worker) -> None:
+        """See the base class. Only the very Job that was seen is deleted, by its UID."""
+        path = f"/apis/batch/v1/namespaces/{self._pool.namespace}/jobs/{worker.name}"
+        # In the foreground, the Job stays until its pod has ended, and with it what we know.
+        policy = "Background" if worker.finished else "Foreground"
+        body: dict[str, Any] = {"propagationPolicy": policy}
+        if worker.uid:
+            body["preconditions"] = {"uid": worker.uid}
+        try:
+            await self._cluster.api.request("DELETE", path, body=body)
+        except (NotFound, Conflict):
+            return
+        except KubernetesError as error:
+            raise BackendUnavailable(str(error)) from error
+
+    async def _create(self, manifest: dict[str, Any]) -> None:
+        namespace = self._pool.namespace
+        path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        try:
+            job = await self._cluster.api.request(
+                "POST", path, query={"fieldManager": FIELD_MANAGER}, body=manifest
+            )
+        except AlreadyExists:
+            job = await self._cluster.api.request("GET", f"{path}/{manifest['metadata']['name']}")
+        self._cluster.saw_job(job)
+        logger.info(
+            "job created",
+            extra={"pool": self._pool.name, "namespace": namespace, "job": job["metadata"]["name"]},
+        )
+
+    async def _settle(self) -> None:
+        """Find out whether Jobs exist whose creation got no answer."""
+        for name in list(self._unsure):
+            path = f"/apis/batch/v1/namespaces/{self._pool.namespace}/jobs/{name}"
+            try:
+                self._cluster.saw_job(await self._cluster.api.request("GET", path))
+            except NotFound:
+                logger.info("job was not created", extra={"pool": self._pool.name, "job": name})
+            except KubernetesError as error:
+                raise BackendUnavailable(str(error)) from error
+            del self._unsure[name]

@@ -1,0 +1,145 @@
+"""Where kopf and the operator meet, and the only module that imports kopf.
+
+kopf watches the pools and runs the process; what it sees is handed to `Pools`. Its daemons are not
+used: they keep their state in annotations, and a deletion that a restart interrupts would be
+forgotten by them (docs/decisions/0002-loops-of-our-own.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import kopf
+
+from .cluster import Cluster
+from .health import HealthServer
+from .kubeapi import KubeAPI
+from .leader import lead
+from .loop import Tools
+from .options import Options
+from .pool import GROUP, PLURAL, VERSION
+from .pools import Pools
+
+logger = logging.getLogger(__name__)
+
+
+class Operator:
+    """One instance of the operator: its connections, mirrors and pools."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._pools = Pools()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._api: KubeAPI | None = None
+        self._health: HealthServer | None = None
+        self._stop = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve pools until `stop` is set or leadership is lost."""
+        self._stop = stop
+        await kopf.operator(
+            registry=self._registry(),
+            clusterwide=not self._options.namespaces,
+            namespaces=self._options.namespaces,
+            standalone=True,
+            stop_flag=stop,
+        )
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.startup(registry=registry)(self._start)
+        kopf.on.cleanup(registry=registry)(self._cleanup)
+        kopf.on.login(registry=registry)(_login)
+        kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(self._pool_seen)
+        return registry
+
+    async def _start(self, settings: kopf.OperatorSettings, **_: Any) -> None:
+        # A silent watch is a dead one; kopf's own guard needs these (nolar/kopf#585).
+        settings.watching.server_timeout = 300
+        settings.watching.client_timeout = 330
+        settings.watching.connect_timeout = 10
+        settings.networking.request_timeout = 30
+        settings.posting.enabled = False
+        # What the CRD looks like is known; watching definitions would need more permissions.
+        settings.scanning.disabled = True
+        self._api = await KubeAPI.connect()
+        cluster = Cluster(
+            self._api,
+            namespaces=self._options.namespaces,
+            identity=self._options.identity,
+            on_change=self._pools.workers_changed,
+        )
+        self._spawn(cluster.run(), "mirrors of Jobs and pods")
+        if self._options.health_port:
+            self._health = HealthServer(
+                self._options.health_port,
+                stuck=self._pools.stuck,
+                ready=lambda: cluster.fresh,
+            )
+            await self._health.start()
+        self._spawn(self._serve(self._api, cluster), "serving pools")
+
+    async def _serve(self, api: KubeAPI, cluster: Cluster) -> None:
+        async def begin() -> None:
+            await cluster.synced()
+            self._pools.lead(Tools(cluster=cluster))
+            logger.info("serving pools")
+
+        if not self._options.lease_namespace:
+            await begin()
+            return
+        await lead(
+            api,
+            name=self._options.lease_name,
+            namespace=self._options.lease_namespace,
+            identity=self._options.identity,
+            started=begin,
+        )
+        await self._pools.stop()
+        self._stop.set()
+
+    async def _cleanup(self, **_: Any) -> None:
+        await self._pools.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._health is not None:
+            await self._health.stop()
+        if self._api is not None:
+            await self._api.close()
+
+    async def _pool_seen(self, type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
+        if type == "DELETED":
+            self._pools.forget(body["metadata"]["uid"])
+        else:
+            self._pools.observe(_plain(body))
+
+    def _spawn(self, coroutine: Any, name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("task failed", extra={"task": task.get_name()}, exc_info=error)
+            self._stop.set()
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def _plain(body: kopf.Body) -> dict[str, Any]:
+    """A plain copy of kopf's view of an object."""
+
+    def copy(value: Any) -> Any:
+        if hasattr(value, "items"):
+            return {key: copy(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [copy(inner) for inner in value]
+        return value
+
+    copied: dict[str, Any] = copy(body)
+    return copied

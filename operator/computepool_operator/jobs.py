@@ -1,0 +1,419 @@
+"""Jobs and pods as plain dictionaries: built from a spec, read into `Worker`s. Pure."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from computepool_api.ids import ComputeManagerID, ComputeServiceID, to_alchemiscale_name
+from computepool_api.outcomes import TerminationMessage
+
+from .merge import strategic_merge
+from .pool import GROUP, KIND, VERSION, CredentialsSecretRef, PoolSpec
+from .workers import Worker, WorkerState
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+OPERATOR = "computepool-operator"
+POOL_LABEL = f"{GROUP}/pool"
+POOL_UID_LABEL = f"{GROUP}/pool-uid"
+GENERATION_ANNOTATION = f"{GROUP}/pool-generation"
+SETTINGS_ANNOTATION = f"{GROUP}/worker-settings"
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
+
+SELECTOR = f"{MANAGED_BY}={OPERATOR},{POOL_UID_LABEL}"
+"""Selects the Jobs and pods of all pools, and nothing else."""
+
+CONTAINER = "worker"
+USER_ID = 65532
+SETTINGS_DIR = "/etc/computepool/settings"
+SETTINGS_FILE = "settings.json"
+CREDENTIALS_DIR = "/etc/computepool/credentials"
+CREDENTIALS_SETTINGS_FILE = "settings.yaml"
+CA_DIR = "/etc/computepool/ca"
+CA_FILE = "ca.crt"
+STATE_DIR = "/run/computepool"
+SCRATCH_DIR = "/scratch"
+SPOOL_DIR = "/var/spool/computepool"
+
+_TERMINATION_GRACE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReference:
+    """Which pool an object belongs to."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+
+
+def pool_selector(pool_uid: str) -> str:
+    """Label selector for the Jobs and pods of one pool, for `kubectl` and the scale subresource."""
+    return f"{MANAGED_BY}={OPERATOR},{POOL_UID_LABEL}={pool_uid}"
+
+
+def job_name(pool_name: str, suffix: str) -> str:
+    """Name of a new Job. `suffix` is unique and short; admission keeps pool names to 50."""
+    return f"{pool_name}-{suffix}"
+
+
+def build_job(
+    pool: PoolReference, spec: PoolSpec, manager_id: ComputeManagerID, name: str
+) -> dict[str, Any]:
+    """Build the Job of one worker.
+
+    The Job makes exactly one pod and never a second (`backoffLimit: 0`): a compute service has one
+    life, and it is the operator that decides whether another is wanted.
+    """
+    labels = {
+        MANAGED_BY: OPERATOR,
+        "app.kubernetes.io/name": "computepool-worker",
+        POOL_LABEL: pool.name,
+        POOL_UID_LABEL: pool.uid,
+    }
+    job_spec: dict[str, Any] = {
+        "backoffLimit": 0,
+        "completions": 1,
+        "parallelism": 1,
+        "podReplacementPolicy": "Failed",
+        "template": _pod_template(spec, manager_id, name, labels),
+    }
+    if spec.job.active_deadline is not None:
+        job_spec["activeDeadlineSeconds"] = _seconds(spec.job.active_deadline)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": pool.namespace,
+            "labels": labels,
+            "annotations": {GENERATION_ANNOTATION: str(pool.generation)},
+            "ownerReferences": [
+                {
+                    "apiVersion": f"{GROUP}/{VERSION}",
+                    "kind": KIND,
+                    "name": pool.name,
+                    "uid": pool.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": job_spec,
+    }
+
+
+def worker_settings(spec: PoolSpec, manager_id: ComputeManagerID, name: str) -> dict[str, Any]:
+    """The settings file of a worker, under alchemiscale's own names. Holds no secret."""
+    worker = spec.worker
+    settings: dict[str, Any] = {
+        "api_url": spec.compute_api.url,
+        "name": to_alchemiscale_name(name),
+        "compute_manager_id": str(manager_id),
+        "scopes": list(spec.scopes),
+        "scopes_exclude": list(spec.scopes_exclude),
+        "protocols": list(spec.protocols),
+        "claim_limit": worker.claim_limit,
+        "max_tasks": worker.max_tasks,
+        "max_time": None if worker.max_time is None else _seconds(worker.max_time),
+        "heartbeat_interval": _seconds(worker.heartbeat_interval),
+        "n_retries": worker.n_retries,
+        "shared_basedir": f"{SCRATCH_DIR}/shared",
+        "scratch_basedir": f"{SCRATCH_DIR}/scratch",
+        "credentials_dir": CREDENTIALS_DIR,
+        "state_dir": STATE_DIR,
+        "spool_dir": None if worker.spool is None else SPOOL_DIR,
+        "openmm_platform": worker.openmm_platform,
+        "client_verify": True,
+    }
+    if spec.compute_api.ca_bundle_ref.name:
+        settings["client_verify"] = f"{CA_DIR}/{CA_FILE}"
+    return settings
+
+
+def _pod_template(
+    spec: PoolSpec, manager_id: ComputeManagerID, name: str, labels: Mapping[str, str]
+) -> dict[str, Any]:
+    settings = json.dumps(worker_settings(spec, manager_id, name), indent=1)
+    template = {
+        "metadata": {
+            "labels": dict(labels),
+            "annotations": {
+                SETTINGS_ANNOTATION: settings,
+                # A node emptied to save money would cost the hours its Task has run.
+                "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                "karpenter.sh/do-not-disrupt": "true",
+            },
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": _seconds(_TERMINATION_GRACE),
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER_ID,
+                "runAsGroup": USER_ID,
+                "fsGroup": USER_ID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [_container(spec)],
+            "volumes": _volumes(spec),
+        },
+    }
+    if spec.worker.gpu.count:
+        template["spec"]["tolerations"] = [  # type: ignore[index]
+            {"key": spec.worker.gpu.resource, "operator": "Exists", "effect": "NoSchedule"}
+        ]
+    merged = strategic_merge(template, spec.worker.pod_template)
+    merged["metadata"]["labels"] |= labels
+    return merged
+
+
+def _container(spec: PoolSpec) -> dict[str, Any]:
+    worker = spec.worker
+    mounts = [
+        {"name": "settings", "mountPath": SETTINGS_DIR, "readOnly": True},
+        {"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True},
+        {"name": "state", "mountPath": STATE_DIR},
+        {"name": "scratch", "mountPath": SCRATCH_DIR},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - inside the container
+    ]
+    if spec.compute_api.ca_bundle_ref.name:
+        mounts.append({"name": "ca", "mountPath": CA_DIR, "readOnly": True})
+    if worker.spool is not None:
+        mounts.append({"name": "spool", "mountPath": SPOOL_DIR})
+    return {
+        "name": CONTAINER,
+        "image": worker.image,
+        "command": ["computepool-worker"],
+        "args": ["compute", "synchronous", "-c", f"{SETTINGS_DIR}/{SETTINGS_FILE}"],
+        "env": [
+            {
+                "name": "COMPUTEPOOL_POD_UID",
+                "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}},
+            },
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108
+        ],
+        "resources": _resources(worker.resources, worker.gpu.resource, worker.gpu.count),
+        # Ready exactly while the worker holds a Task: it makes and removes the file.
+        "readinessProbe": {
+            "exec": {"command": ["test", "-e", f"{STATE_DIR}/holding"]},
+            "periodSeconds": 1,
+            "failureThreshold": 1,
+            "successThreshold": 1,
+            "timeoutSeconds": 5,
+        },
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": mounts,
+    }
+
+
+def _resources(given: Mapping[str, Any], gpu: str, gpu_count: int) -> dict[str, Any]:
+    if not gpu_count:
+        return dict(given)
+    limits = {**(given.get("limits") or {}), gpu: str(gpu_count)}
+    return {**given, "limits": limits}
+
+
+def _volumes(spec: PoolSpec) -> list[dict[str, Any]]:
+    volumes: list[dict[str, Any]] = [
+        {
+            "name": "settings",
+            "downwardAPI": {
+                "items": [
+                    {
+                        "path": SETTINGS_FILE,
+                        "fieldRef": {"fieldPath": f"metadata.annotations['{SETTINGS_ANNOTATION}']"},
+                    }
+                ]
+            },
+        },
+        {
+            "name": "credentials",
+            "secret": {
+                "secretName": spec.compute_api.credentials_secret_ref.name,
+                "defaultMode": 0o440,
+                "items": _credential_items(spec.compute_api.credentials_secret_ref),
+            },
+        },
+        {"name": "state", "emptyDir": {}},
+        {"name": "scratch", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    bundle = spec.compute_api.ca_bundle_ref
+    if bundle.name:
+        items = [{"key": bundle.key, "path": CA_FILE}]
+        volumes.append({"name": "ca", "configMap": {"name": bundle.name, "items": items}})
+    if spec.worker.spool is not None:
+        volumes.append({**spec.worker.spool, "name": "spool"})
+    return volumes
+
+
+def _credential_items(reference: CredentialsSecretRef) -> list[dict[str, str]]:
+    pair = reference.pair()
+    if pair is None:
+        return [{"key": reference.settings_key or "", "path": CREDENTIALS_SETTINGS_FILE}]
+    return [
+        {"key": key, "path": path} for key, path in zip(pair, ("identifier", "key"), strict=True)
+    ]
+
+
+def read_workers(
+    jobs: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]
+) -> tuple[Worker, ...]:
+    """Read Jobs and their pods into workers, one for each Job, in order of name."""
+    newest: dict[str, Mapping[str, Any]] = {}
+    for pod in pods:
+        owner = pod["metadata"].get("labels", {}).get(JOB_UID_LABEL, "")
+        other = newest.get(owner)
+        if other is None or _created(other) <= _created(pod):
+            newest[owner] = pod
+    workers = (read_worker(job, newest.get(job["metadata"]["uid"])) for job in jobs)
+    return tuple(sorted(workers, key=lambda worker: worker.name))
+
+
+def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker:
+    """Read one Job and its pod.
+
+    A worker has finished when its pod has reached a terminal phase: the GPU is free then, and the
+    Job controller says the same about the Job a second or two later.
+    """
+    metadata = job["metadata"]
+    name, uid = metadata["name"], metadata["uid"]
+    state, finished_at = _state(job, pod)
+    if pod is None:
+        return Worker(
+            name=name,
+            uid=uid,
+            state=state,
+            created_at=_created(job),
+            finished_at=finished_at,
+            trouble="" if state.finished else _job_trouble(job),
+        )
+    terminated = _container_status(pod).get("state", {}).get("terminated") or {}
+    text = terminated.get("message") or ""
+    pod_uid = pod["metadata"].get("uid")
+    return Worker(
+        name=name,
+        uid=uid,
+        state=state,
+        created_at=_created(job),
+        pod=pod["metadata"]["name"],
+        node=pod.get("spec", {}).get("nodeName"),
+        service_id=None if pod_uid is None else service_id(name, pod_uid),
+        trouble="" if state.finished else _pod_trouble(pod),
+        finished_at=finished_at,
+        exit_code=terminated.get("exitCode"),
+        message=TerminationMessage.parse(text) if text else None,
+    )
+
+
+def service_id(job: str, pod_uid: str) -> ComputeServiceID:
+    """The compute service id under which the worker in a pod registers."""
+    return ComputeServiceID.new(to_alchemiscale_name(job), uuid.UUID(pod_uid))
+
+
+def _state(
+    job: Mapping[str, Any], pod: Mapping[str, Any] | None
+) -> tuple[WorkerState, datetime | None]:
+    phase = (pod or {}).get("status", {}).get("phase")
+    if pod is not None and phase in ("Succeeded", "Failed"):
+        return WorkerState(phase), _pod_finished_at(pod)
+    for kind, state in (("Complete", WorkerState.SUCCEEDED), ("Failed", WorkerState.FAILED)):
+        condition = _condition(job, kind)
+        if condition.get("status") == "True":
+            return state, parse_time(condition.get("lastTransitionTime")) or _created(job)
+    if job["metadata"].get("deletionTimestamp"):
+        return WorkerState.ENDING, None
+    if pod is None or not pod.get("spec", {}).get("nodeName"):
+        return WorkerState.PENDING, None
+    if pod["metadata"].get("deletionTimestamp"):
+        return WorkerState.ENDING, None
+    return (WorkerState.RUNNING if _has_claimed(pod) else WorkerState.STARTING), None
+
+
+def _has_claimed(pod: Mapping[str, Any]) -> bool:
+    """Whether the worker holds a Task or has held one.
+
+    A pod is Ready while its worker holds a Task. Once Ready has gone back to False, the time of
+    that transition is later than the start of the container; before the first claim it is not,
+    since the kubelet keeps the time of the pod's admission.
+    """
+    ready = _condition(pod, "Ready")
+    if ready.get("status") == "True":
+        return True
+    since = parse_time(ready.get("lastTransitionTime"))
+    running = _container_status(pod).get("state", {}).get("running") or {}
+    started = parse_time(running.get("startedAt"))
+    return since is not None and started is not None and since > started
+
+
+def _pod_trouble(pod: Mapping[str, Any]) -> str:
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False":
+        return f"{scheduled.get('reason', '')}: {scheduled.get('message', '')}"
+    waiting = _container_status(pod).get("state", {}).get("waiting") or {}
+    if waiting.get("reason") in (None, "ContainerCreating", "PodInitializing"):
+        return ""
+    return f"{waiting['reason']}: {waiting.get('message', '')}"
+
+
+def _job_trouble(job: Mapping[str, Any]) -> str:
+    if job.get("spec", {}).get("suspend"):
+        return "Suspended: the Job waits for a queueing system to release it"
+    return ""
+
+
+def _container_status(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    for status in pod.get("status", {}).get("containerStatuses") or ():
+        if status.get("name") == CONTAINER:
+            found: Mapping[str, Any] = status
+            return found
+    return {}
+
+
+def _pod_finished_at(pod: Mapping[str, Any]) -> datetime:
+    terminated = _container_status(pod).get("state", {}).get("terminated") or {}
+    moments = (
+        parse_time(terminated.get("finishedAt")),
+        parse_time(_condition(pod, "Ready").get("lastTransitionTime")),
+        _created(pod),
+    )
+    return next(moment for moment in moments if moment is not None)
+
+
+def _condition(thing: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    for condition in thing.get("status", {}).get("conditions") or ():
+        if condition.get("type") == kind:
+            found: Mapping[str, Any] = condition
+            return found
+    return {}
+
+
+def _created(thing: Mapping[str, Any]) -> datetime:
+    created = parse_time(thing["metadata"].get("creationTimestamp"))
+    if created is None:
+        raise ValueError(f"{thing['metadata'].get('name')} has no metadata.creationTimestamp")
+    return created
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Parse a Kubernetes timestamp (RFC 3339), None for none."""
+    return None if not text else datetime.fromisoformat(text)
+
+
+def _seconds(length: timedelta) -> int:
+    return max(1, round(length.total_seconds()))

@@ -1,0 +1,396 @@
+"""The loop of one pool: cycles that never overlap, woken by events, and the way out.
+
+Everything that must survive lies in the pool's status, in its Jobs or on the server; a loop that
+is killed at any instant is taken up by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from computepool_api.errors import ComputeAPIError
+from computepool_api.ids import ComputeManagerID, to_alchemiscale_name
+from computepool_api.manager_client import ComputeManagerClient
+from computepool_api.service_client import ComputeServiceClient
+
+from .cadence import delay_after, is_urgent, spacing
+from .cluster import FINALIZER, Cluster, JobBackend
+from .connection import Connection, NotConnected
+from .jobs import PoolReference, build_job, parse_time, pool_selector
+from .kubeapi import KubernetesError
+from .manager import BackendUnavailable, ComputeManager, CycleResult, verdict_on
+from .plan import Verdict
+from .pool import PoolSpec, PoolStatus
+from .reasons import Reason
+from .removal import plan_removal
+from .status import Facts, build_status, is_warning, recall, worth_an_event
+from .workers import Worker, count
+
+logger = logging.getLogger(__name__)
+
+FAREWELL = timedelta(minutes=2)
+"""How long a deleted pool tries to tell an unreachable server that it is gone."""
+
+STATUS_SPACING = 10.0
+"""Seconds between status writes in which nothing but the time of the last cycle is new."""
+
+
+def utc_now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_suffix() -> str:
+    """Eight characters that tell a Job from the pool's others."""
+    alphabet = "bcdfghjklmnpqrstvwxz2456789"
+    return "".join(random.SystemRandom().choices(alphabet, k=8))
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a loop is given from outside, so that tests can give something else."""
+
+    cluster: Cluster
+    clock: Callable[[], datetime] = utc_now
+    monotonic: Callable[[], float] = time.monotonic
+    spread: Callable[[], float] = random.random
+    new_uuid: Callable[[], uuid.UUID] = uuid.uuid4
+    new_suffix: Callable[[], str] = new_suffix
+
+
+@dataclass(slots=True)
+class _Alarm:
+    """Wakes the loop: at once, or as soon as the spacing of cycles allows."""
+
+    rings: asyncio.Event = field(default_factory=asyncio.Event)
+    at: float | None = None
+
+    def set(self, at: float) -> None:
+        if self.at is None or at < self.at:
+            self.at = at
+            self.rings.set()
+
+
+class PoolLoop:
+    """Serves one pool from its first sight to its end."""
+
+    def __init__(self, body: Mapping[str, Any], tools: Tools) -> None:
+        self._tools = tools
+        self._body = body
+        self._pool = _reference(body)
+        self._status = PoolStatus.of(dict(body))
+        self._memory = recall(self._status)
+        self._written: dict[str, Any] | None = None
+        self._written_at = float("-inf")
+        self._alarm = _Alarm()
+        self._errors = 0
+        self._seen: tuple[Mapping[str, Worker], Sequence[str]] = ({}, ())
+        self._began_last = float("-inf")
+        self._in_cycle = False
+        self._connection = Connection(tools.cluster, self._pool.namespace)
+        self._backend: JobBackend | None = None
+        self._farewell_since: datetime | None = None
+
+    @property
+    def pool(self) -> PoolReference:
+        """Which pool this loop serves."""
+        return self._pool
+
+    def busy_seconds(self) -> float:
+        """How long the present cycle has been running, in seconds; 0 between cycles."""
+        return self._tools.monotonic() - self._began_last if self._in_cycle else 0.0
+
+    def update(self, body: Mapping[str, Any]) -> None:
+        """Take the pool's object as the watch brings it; a changed spec starts a cycle."""
+        old, self._body = self._body, body
+        self._pool = _reference(body)
+        watched = ("generation", "deletionTimestamp", "annotations")
+        if any(old["metadata"].get(key) != body["metadata"].get(key) for key in watched):
+            self._errors = 0
+            self._alarm.set(self._tools.monotonic())
+
+    def workers_changed(self) -> None:
+        """Take notice of changed Jobs and pods; those that matter start a cycle at once."""
+        cluster, uid = self._tools.cluster, self._pool.uid
+        workers = {worker.uid: worker for worker in cluster.workers(uid)}
+        orphans = cluster.orphaned_pods(uid)
+        before, self._seen = self._seen, (workers, orphans)
+        if before == self._seen or self._errors:
+            return
+        at = self._began_last + spacing(urgent=is_urgent(before[0], workers))
+        self._alarm.set(max(self._tools.monotonic(), at))
+
+    async def run(self) -> None:
+        """Run cycles until the pool is gone or the operator stops."""
+        try:
+            while not await self._one():
+                await self._rest()
+        finally:
+            await self._connection.close()
+
+    async def _one(self) -> bool:
+        """One cycle, whatever happens in it; whether it was the last."""
+        self._alarm = _Alarm()
+        self._began_last, self._in_cycle = self._tools.monotonic(), True
+        try:
+            if "deletionTimestamp" in self._body["metadata"]:
+                return await self._leave()
+            await self._cycle()
+        except KubernetesError as error:
+            self._errors += 1
+            logger.warning("cycle broken off", extra={**self._about(), "error": str(error)})
+        except Exception as error:
+            # A bug must not end the pool's loop; it is shown where people look.
+            self._errors += 1
+            logger.exception("cycle failed", extra=self._about())
+            await self._show_failure(error)
+        finally:
+            self._in_cycle = False
+        return False
+
+    async def _rest(self) -> None:
+        """Wait for the next cycle: until the interval is over or an event calls for it."""
+        interval = 30.0
+        if (spec := self._spec()) is not None:
+            interval = spec.cycle_interval.total_seconds()
+        until = self._tools.monotonic() + delay_after(interval, self._errors, self._tools.spread())
+        while True:
+            at = until if self._alarm.at is None else min(until, self._alarm.at)
+            left = at - self._tools.monotonic()
+            if left <= 0:
+                return
+            self._alarm.rings.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._alarm.rings.wait()
+            except TimeoutError:
+                return
+
+    def _spec(self) -> PoolSpec | None:
+        try:
+            return PoolSpec.model_validate(self._body["spec"])
+        except ValueError:
+            return None
+
+    async def _cycle(self) -> None:
+        spec = PoolSpec.model_validate(self._body["spec"])
+        if FINALIZER not in (self._body["metadata"].get("finalizers") or ()):
+            await self._tools.cluster.set_finalizer(self._pool, present=True)
+        manager_id = await self._identity(spec)
+        result = await self._manage(spec, manager_id)
+        self._memory = result.memory
+        self._errors = 0 if result.completed else self._errors + 1
+        await self._show(spec, manager_id, result)
+
+    async def _identity(self, spec: PoolSpec) -> ComputeManagerID:
+        """The manager's id: the one in the status, or a new one that is written there first."""
+        if self._status.compute_manager_id:
+            return ComputeManagerID.parse(self._status.compute_manager_id)
+        name = spec.manager_name or to_alchemiscale_name(
+            f"{self._pool.namespace}.{self._pool.name}"
+        )
+        manager_id = ComputeManagerID.new(name, self._tools.new_uuid())
+        verdict = Verdict(
+            Reason.PENDING, "The pool has been seen; its manager is about to register."
+        )
+        await self._show(spec, manager_id, CycleResult(verdict, self._memory))
+        return manager_id
+
+    async def _manage(self, spec: PoolSpec, manager_id: ComputeManagerID) -> CycleResult:
+        try:
+            manager = await self._manager(spec, manager_id)
+        except NotConnected as error:
+            workers = self._tools.cluster.workers(self._pool.uid)
+            counts = count(workers) if self._tools.cluster.fresh else None
+            return CycleResult(error.verdict, self._memory, counts=counts)
+        return await manager.cycle(spec, self._memory, self._pool.generation)
+
+    async def _manager(self, spec: PoolSpec, manager_id: ComputeManagerID) -> ComputeManager:
+        api = await self._connection.prepare(spec.compute_api)
+        backend = self._job_backend()
+        backend.manifest = partial(build_job, self._pool, spec, manager_id)
+        return ComputeManager(
+            manager_id,
+            ComputeManagerClient(api),
+            ComputeServiceClient(api),
+            backend,
+            clock=self._tools.clock,
+            log=lambda event, facts: logger.info(event, extra={**self._about(), **facts}),
+        )
+
+    def _job_backend(self) -> JobBackend:
+        if self._backend is None:
+            self._backend = JobBackend(
+                self._tools.cluster,
+                self._pool,
+                clock=self._tools.clock,
+                new_suffix=self._tools.new_suffix,
+            )
+        return self._backend
+
+    async def _leave(self) -> bool:
+        """One step of the way out of a deleted pool; whether it was the last."""
+        if FINALIZER not in (self._body["metadata"].get("finalizers") or ()):
+            return True
+        spec = PoolSpec.model_validate(self._body["spec"])
+        manager_id = None
+        if self._status.compute_manager_id:
+            manager_id = ComputeManagerID.parse(self._status.compute_manager_id)
+        if not await self._workers_gone(spec, manager_id):
+            return False
+        if manager_id is not None and not await self._said_goodbye(spec, manager_id):
+            return False
+        await self._tools.cluster.set_finalizer(self._pool, present=False)
+        logger.info("pool removed", extra=self._about())
+        return True
+
+    async def _workers_gone(self, spec: PoolSpec, manager_id: ComputeManagerID | None) -> bool:
+        """Let the workers go as the deletion policy says; whether all have ended."""
+        now = self._tools.clock()
+        deleted_at = parse_time(self._body["metadata"]["deletionTimestamp"]) or now
+        backend = self._job_backend()
+        try:
+            removal = plan_removal(spec, await backend.workers(), deleted_at, now)
+            for worker in removal.stop:
+                await backend.remove(worker)
+        except BackendUnavailable as error:
+            self._errors += 1
+            logger.warning("removal waits", extra={**self._about(), "error": str(error)})
+            return False
+        self._errors = 0
+        ended = removal.done and not self._tools.cluster.orphaned_pods(self._pool.uid)
+        if not ended:
+            result = CycleResult(removal.verdict, self._memory)
+            if manager_id is not None:
+                # Until the last worker has gone, the manager goes on reporting.
+                halted = spec.model_copy(update={"suspend": True})
+                result = replace(await self._manage(halted, manager_id), verdict=removal.verdict)
+                self._memory = result.memory
+            await self._show(spec, manager_id, result, deleting=True)
+        return ended
+
+    async def _said_goodbye(self, spec: PoolSpec, manager_id: ComputeManagerID) -> bool:
+        """Deregister; whether that is done with, also because the server can't be reached."""
+        now = self._tools.clock()
+        self._farewell_since = self._farewell_since or now
+        try:
+            manager = await self._manager(spec, manager_id)
+            await manager.leave()
+        except NotConnected as error:
+            verdict = error.verdict
+        except ComputeAPIError as error:
+            verdict = verdict_on(error)
+        else:
+            return True
+        if now - self._farewell_since < FAREWELL and verdict.reason not in _HOPELESS:
+            self._errors += 1
+            logger.warning(
+                "deregistration waits", extra={**self._about(), "error": verdict.message}
+            )
+            result = CycleResult(Verdict(Reason.STOPPING, verdict.message), self._memory)
+            await self._show(spec, manager_id, result, deleting=True)
+            return False
+        message = (
+            f"The pool goes without deregistering {manager_id} from the server: {verdict.message} "
+            "Its registration stays there until another manager's report sweeps it."
+        )
+        await self._tools.cluster.post_event(
+            self._pool, warning=True, reason="NotDeregistered", message=message, now=now
+        )
+        logger.warning("manager left registered", extra={**self._about(), "error": verdict.message})
+        return True
+
+    async def _show(
+        self,
+        spec: PoolSpec,
+        manager_id: ComputeManagerID | None,
+        result: CycleResult,
+        *,
+        deleting: bool = False,
+    ) -> None:
+        """Write the status if it says something new, and an event if people should know."""
+        now = self._tools.clock()
+        before = self._status
+        facts = Facts(
+            generation=self._pool.generation,
+            verdict=result.verdict,
+            memory=result.memory,
+            manager_id=str(manager_id or ""),
+            selector=pool_selector(self._pool.uid),
+            counts=result.counts,
+            max_workers=spec.max_compute_services,
+            registered=result.registered,
+            instruction=result.instruction,
+            waiting_tasks=result.waiting_tasks,
+            saturation=result.saturation,
+            deleting=deleting,
+            completed=result.completed,
+        )
+        status = build_status(before, facts, now)
+        await self._write(status)
+        if worth_an_event(before, status):
+            logger.info(
+                "pool changed",
+                extra={**self._about(), "reason": status.reason, "detail": status.message},
+            )
+            await self._tools.cluster.post_event(
+                self._pool,
+                warning=is_warning(status),
+                reason=status.reason,
+                message=status.message,
+                now=now,
+            )
+
+    async def _show_failure(self, error: Exception) -> None:
+        spec = self._spec()
+        if spec is None:
+            return
+        verdict = Verdict(
+            Reason.INTERNAL_ERROR,
+            f"The operator failed in this cycle ({type(error).__name__}) and tries again; its log "
+            "has the traceback. Please report it.",
+        )
+        name = self._status.compute_manager_id
+        manager_id = ComputeManagerID.parse(name) if name else None
+        try:
+            await self._show(spec, manager_id, CycleResult(verdict, self._memory))
+        except KubernetesError as another:
+            logger.warning("status lost", extra={**self._about(), "error": str(another)})
+
+    async def _write(self, status: PoolStatus) -> None:
+        body = status.to_body()
+        news = {key: value for key, value in body.items() if key not in _TIMES}
+        old = self._written or {}
+        unchanged = news == {key: value for key, value in old.items() if key not in _TIMES}
+        monotonic = self._tools.monotonic()
+        self._status = status
+        if unchanged and monotonic - self._written_at < STATUS_SPACING:
+            return
+        await self._tools.cluster.patch_status(self._pool, body)
+        self._written, self._written_at = body, monotonic
+
+    def _about(self) -> dict[str, object]:
+        return {"namespace": self._pool.namespace, "pool": self._pool.name}
+
+
+_TIMES = frozenset({"lastCycleTime", "lastReportTime"})
+_HOPELESS = frozenset({Reason.SECRET_MISSING, Reason.SECRET_INCOMPLETE, Reason.CREDENTIALS_REFUSED})
+
+
+def _reference(body: Mapping[str, Any]) -> PoolReference:
+    metadata = body["metadata"]
+    return PoolReference(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+    )

@@ -1,0 +1,51 @@
+"""How a pool goes: what to do with its workers when it has been deleted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from .plan import Verdict
+from .pool import PoolSpec
+from .reasons import Reason
+from .workers import Worker, WorkerState
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One step of the way out: workers to stop now, and whether none is left."""
+
+    verdict: Verdict
+    stop: tuple[Worker, ...] = ()
+    done: bool = False
+
+
+def plan_removal(
+    spec: PoolSpec, workers: Sequence[Worker], deleted_at: datetime, now: datetime
+) -> Removal:
+    """Decide the next step of removing a pool.
+
+    `Drain` lets workers that hold a Task finish it, until `drainTimeout`; those that have claimed
+    nothing go at once. `Stop` ends them all: a worker that is told to go puts its Task back to
+    waiting.
+    """
+    active = [worker for worker in workers if not worker.finished]
+    if not active:
+        return Removal(Verdict(Reason.STOPPING, "All workers have ended."), done=True)
+    timeout = spec.drain_timeout
+    out_of_time = timeout is not None and now >= deleted_at + timeout
+    if spec.deletion_policy == "Stop" or out_of_time:
+        stop = [worker for worker in active if worker.state is not WorkerState.ENDING]
+        message = f"{len(active)} workers are being stopped; their Tasks go back to waiting."
+        return Removal(Verdict(Reason.STOPPING, message), stop=tuple(stop))
+    running = [worker for worker in active if worker.state is WorkerState.RUNNING]
+    until = "" if timeout is None else f", until {deleted_at + timeout:%Y-%m-%d %H:%M:%S} UTC"
+    return Removal(
+        Verdict(
+            Reason.DRAINING,
+            f"{len(running)} running workers finish their Tasks first "
+            f"(spec.deletionPolicy is Drain{until}).",
+        ),
+        stop=tuple(worker for worker in active if worker.state.may_claim_first),
+    )

@@ -1,0 +1,246 @@
+"""What the pool shows: conditions, counters and the one-line reason. Pure.
+
+Conditions follow the Kubernetes API conventions and kstatus: `Reconciling` and `Stalled` are
+abnormal when True, `lastTransitionTime` moves only when a status changes, and each condition says
+for which generation it was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from .plan import Backoff, Halt, Memory, Verdict
+from .pool import (
+    CircuitStatus,
+    Condition,
+    ConditionStatus,
+    InstructionName,
+    PoolStatus,
+    TasksStatus,
+    WorkersStatus,
+)
+from .reasons import HEALTH, Health, Reason
+from .workers import WorkerCounts
+
+ConditionType = Literal["Ready", "Registered", "Reconciling", "Stalled", "Saturated"]
+
+_READY: dict[Health, ConditionStatus] = {
+    Health.GOOD: "True",
+    Health.WAITING: "False",
+    Health.UNKNOWN: "Unknown",
+    Health.STALLED: "False",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a cycle has found out, for the status.
+
+    Fields that are None were not found out this time; the status keeps what it said before.
+    `registered` is None while it is not known. `completed` tells a whole cycle (the server was
+    asked and answered) from one that broke off.
+    """
+
+    generation: int
+    verdict: Verdict
+    memory: Memory
+    manager_id: str
+    selector: str
+    counts: WorkerCounts | None = None
+    max_workers: int = 0
+    registered: bool | None = None
+    instruction: InstructionName | None = None
+    waiting_tasks: int | None = None
+    saturation: float | None = None
+    deleting: bool = False
+    completed: bool = False
+
+
+def build_status(before: PoolStatus, facts: Facts, now: datetime) -> PoolStatus:
+    """Write the status of a pool after a cycle.
+
+    Args:
+        before: the status so far; what was not found out again is taken from it.
+        facts: what this cycle found.
+        now: the present, in UTC.
+
+    """
+    memory = facts.memory
+    failing = memory.failing
+    changes: dict[str, object] = {
+        "conditions": _conditions(before, facts, now),
+        "observed_generation": facts.generation,
+        "reason": facts.verdict.reason.value,
+        "message": facts.verdict.message[:4096],
+        "compute_manager_id": facts.manager_id,
+        "selector": facts.selector,
+        "consecutive_failures": memory.consecutive_failures,
+        "consecutive_empty_claims": memory.futile.rounds if memory.futile else 0,
+        "backoff_until": memory.futile.retry_at if memory.futile else None,
+        "circuit": CircuitStatus(
+            open=failing is not None,
+            since=(before.circuit.since or now) if failing else None,
+            retry_at=failing.retry_at if failing else None,
+            retries=failing.rounds - 1 if failing else 0,
+        ),
+        "last_report_time": memory.reported_at,
+    }
+    if facts.completed:
+        changes["last_cycle_time"] = now
+    if facts.counts is not None:
+        changes["workers"] = _workers(facts.counts, memory)
+    if facts.instruction is not None:
+        changes["instruction"] = facts.instruction
+    if facts.waiting_tasks is not None:
+        changes["tasks"] = TasksStatus(waiting=facts.waiting_tasks)
+    if facts.saturation is not None:
+        changes["saturation"] = f"{facts.saturation:.2f}"
+    return before.model_copy(update=changes)
+
+
+def recall(status: PoolStatus) -> Memory:
+    """Read back what an operator before us left in the status (invariant 11: stateless)."""
+    futile = failing = halt = None
+    if status.backoff_until is not None and status.consecutive_empty_claims:
+        futile = Backoff(
+            rounds=status.consecutive_empty_claims,
+            retry_at=status.backoff_until,
+            tasks=status.tasks.waiting or 0,
+        )
+    if status.circuit.open and status.circuit.retry_at is not None:
+        failing = Backoff(rounds=status.circuit.retries + 1, retry_at=status.circuit.retry_at)
+    stalled = _find(status, "Stalled")
+    if status.reason == Reason.SHUT_DOWN_BY_SERVER and stalled is not None:
+        halt = Halt(
+            generation=status.observed_generation or 0,
+            message=status.message,
+            since=stalled.last_transition_time,
+        )
+    return Memory(
+        waiting_tasks=status.tasks.waiting,
+        futile=futile,
+        consecutive_failures=status.consecutive_failures,
+        failing=failing,
+        halt=halt,
+        reported_at=status.last_report_time,
+        gone_succeeded=status.workers.succeeded,
+        gone_failed=status.workers.failed,
+    )
+
+
+def worth_an_event(before: PoolStatus, after: PoolStatus) -> bool:
+    """Whether people should be told: Ready or its health changed, not merely who is at work."""
+    return _health(before) is not _health(after) or (
+        before.reason != after.reason and _health(after) is not Health.GOOD
+    )
+
+
+def is_warning(status: PoolStatus) -> bool:
+    """Whether the event about this status is a warning."""
+    return _health(status) in (Health.STALLED, Health.UNKNOWN)
+
+
+def _health(status: PoolStatus) -> Health | None:
+    try:
+        return HEALTH[Reason(status.reason)]
+    except ValueError:
+        return None
+
+
+def _workers(counts: WorkerCounts, memory: Memory) -> WorkersStatus:
+    # Before the first look at the finished Jobs, the memory counts those that are kept as well.
+    kept_succeeded, kept_failed = (
+        (0, 0) if memory.judged is None else (counts.succeeded, counts.failed)
+    )
+    return WorkersStatus(
+        pending=counts.pending,
+        starting=counts.starting,
+        running=counts.running + counts.ending,
+        active=counts.active,
+        succeeded=memory.gone_succeeded + kept_succeeded,
+        failed=memory.gone_failed + kept_failed,
+    )
+
+
+def _conditions(before: PoolStatus, facts: Facts, now: datetime) -> tuple[Condition, ...]:
+    verdict, health = facts.verdict, HEALTH[facts.verdict.reason]
+    stalled = health is Health.STALLED
+    reconciling = facts.deleting or health in (Health.WAITING, Health.UNKNOWN)
+    found: list[tuple[ConditionType, ConditionStatus, Reason, str]] = [
+        ("Ready", _READY[health], verdict.reason, verdict.message),
+        _registered(facts),
+        (
+            "Reconciling",
+            "True" if reconciling else "False",
+            verdict.reason if reconciling else Reason.UP_TO_DATE,
+            verdict.message if reconciling else "",
+        ),
+        (
+            "Stalled",
+            "True" if stalled else "False",
+            verdict.reason if stalled else Reason.NOT_STALLED,
+            verdict.message if stalled else "",
+        ),
+    ]
+    if facts.counts is not None:
+        full = facts.counts.active >= facts.max_workers
+        found.append(
+            (
+                "Saturated",
+                "True" if full else "False",
+                Reason.SATURATED if full else Reason.ROOM_LEFT,
+                f"{facts.counts.active} of {facts.max_workers} workers in use.",
+            )
+        )
+    kept = [
+        condition
+        for condition in before.conditions
+        if condition.type not in {kind for kind, *_ in found}
+    ]
+    return (
+        *(
+            _condition(before, kind, status, reason, message, facts.generation, now)
+            for kind, status, reason, message in found
+        ),
+        *kept,
+    )
+
+
+def _registered(
+    facts: Facts,
+) -> tuple[ConditionType, ConditionStatus, Reason, str]:
+    if facts.registered:
+        message = f"The server knows this manager as {facts.manager_id}."
+        return "Registered", "True", Reason.REGISTERED, message
+    status: ConditionStatus = "Unknown" if facts.registered is None else "False"
+    reason = facts.verdict.reason
+    if HEALTH[reason] is Health.GOOD:
+        reason = Reason.NOT_REGISTERED
+    return "Registered", status, reason, facts.verdict.message
+
+
+def _condition(
+    before: PoolStatus,
+    kind: ConditionType,
+    status: ConditionStatus,
+    reason: Reason,
+    message: str,
+    generation: int,
+    now: datetime,
+) -> Condition:
+    old = _find(before, kind)
+    since = old.last_transition_time if old is not None and old.status == status else now
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason.value,
+        message=message[:4096],
+        last_transition_time=since,
+        observed_generation=generation,
+    )
+
+
+def _find(status: PoolStatus, kind: str) -> Condition | None:
+    return next((c for c in status.conditions if c.type == kind), None)

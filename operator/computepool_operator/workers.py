@@ -1,0 +1,98 @@
+"""One compute service as the planner sees it: a small record, whatever platform made it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from computepool_api.ids import ComputeServiceID
+from computepool_api.outcomes import TerminationMessage
+
+
+class WorkerState(StrEnum):
+    """Where a worker is in its life, in order; each worker is in exactly one.
+
+    `PENDING`: asked for, no machine yet. `STARTING`: has a machine, has claimed nothing yet.
+    `RUNNING`: has claimed. `ENDING`: told to go (its pod or Job is being deleted) and not gone yet.
+    `SUCCEEDED` and `FAILED`: its processes have ended.
+    """
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    ENDING = "Ending"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the worker's processes have ended and its GPU is free."""
+        return self in (WorkerState.SUCCEEDED, WorkerState.FAILED)
+
+    @property
+    def may_claim_first(self) -> bool:
+        """Whether the worker has claimed nothing yet and still may."""
+        return self in (WorkerState.PENDING, WorkerState.STARTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A Job of the pool together with its pod.
+
+    `name` is the Job's name, `uid` the Job's UID; `service_id` the id under which the pod's
+    process registers with the server, known as soon as the pod has a UID. `trouble` is what
+    Kubernetes says about why it does not start, in Kubernetes' own words; empty if nothing.
+    `exit_code` and `message` are set when the worker's container has terminated, `finished_at`
+    when the worker has finished in either way.
+    """
+
+    name: str
+    uid: str
+    state: WorkerState
+    created_at: datetime
+    pod: str | None = None
+    node: str | None = None
+    service_id: ComputeServiceID | None = None
+    trouble: str = ""
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    message: TerminationMessage | None = None
+    failure: str = field(default="", compare=False)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its processes have ended."""
+        return self.state.finished
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCounts:
+    """How many workers there are of each kind. Units: workers (one Job, one compute service)."""
+
+    pending: int = 0
+    starting: int = 0
+    running: int = 0
+    ending: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+    @property
+    def active(self) -> int:
+        """Workers that have not finished: what `maxComputeServices` limits."""
+        return self.pending + self.starting + self.running + self.ending
+
+
+def count(workers: Iterable[Worker]) -> WorkerCounts:
+    """Count workers, each once, by its state."""
+    states = Counter(worker.state for worker in workers)
+    return WorkerCounts(
+        pending=states[WorkerState.PENDING],
+        starting=states[WorkerState.STARTING],
+        running=states[WorkerState.RUNNING],
+        ending=states[WorkerState.ENDING],
+        succeeded=states[WorkerState.SUCCEEDED],
+        failed=states[WorkerState.FAILED],
+    )
