@@ -103,9 +103,17 @@ def parse_strings(body: object, endpoint: str) -> tuple[str, ...]:
 
 
 def _unexpected(body: object, endpoint: str, wanted: str) -> UnexpectedAnswer:
-    return UnexpectedAnswer(
-        endpoint, status=200, detail=f"expected {wanted}, got {shorten(repr(body), 120)}"
-    )
+    """Describe an answer by its form alone: its content may be anything, secrets included."""
+    match body:
+        case dict():
+            form = f"an object with {shorten(', '.join(body) or 'no fields', 120)}"
+        case list():
+            form = "another list"
+        case str():
+            form = "a string"
+        case _:
+            form = "something else"
+    return UnexpectedAnswer(endpoint, status=200, detail=f"expected {wanted}, got {form}")
 
 
 def shorten(text: str, limit: int) -> str:
