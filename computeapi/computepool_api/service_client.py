@@ -8,6 +8,7 @@ given back by deregistering (trap 11).
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -192,7 +193,8 @@ class ComputeServiceClient:
     async def _why_claim_failed(self, service_id: ComputeServiceID, count: int) -> ComputeAPIError:
         """Find the meaning of a repeated 500 of claim (trap 2)."""
         if not await self.holds_registration(service_id, self._manager.get(service_id)):
-            await self._deregister(service_id)
+            with suppress(Unavailable):
+                await self._deregister(service_id)
             return ServiceNotRegistered(
                 CLAIM.name, status=500, detail=f"{service_id} is not registered (any more)"
             )
