@@ -249,8 +249,8 @@ class PoolLoop:
             return False
         if manager_id is not None and not await self._said_goodbye(spec, manager_id):
             return False
+        logger.info("pool let go", extra=self._about())
         await self._tools.cluster.set_finalizer(self._pool, present=False)
-        logger.info("pool removed", extra=self._about())
         return True
 
     async def _workers_gone(self, spec: PoolSpec, manager_id: ComputeManagerID | None) -> bool:

@@ -188,7 +188,7 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
             create, verdict, memory = _size(spec, workers, num_tasks, memory, now)
             active = counts.active + create
             answer = Plan(
-                verdict,
+                _with_trouble(verdict, workers),
                 memory,
                 counts,
                 create_workers=create,
@@ -271,6 +271,16 @@ def _explain(
             f"No Task waits; {_workers(counts.active)} in use.",
         )
     return Verdict(Reason.NO_TASKS, "No Task waits in the pool's scopes.")
+
+
+def _with_trouble(verdict: Verdict, workers: Sequence[Worker]) -> Verdict:
+    """Add what Kubernetes says about workers that do not start, the commonest of it."""
+    troubles = Counter(worker.trouble for worker in workers if worker.trouble)
+    if not troubles:
+        return verdict
+    trouble, number = troubles.most_common(1)[0]
+    message = f"{verdict.message} {_workers(number)} can't start: {trouble}"
+    return replace(verdict, message=message)
 
 
 def _try_one(

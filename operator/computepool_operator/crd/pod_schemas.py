@@ -11,11 +11,7 @@ from computepool_operator.crd.markers import VALIDATIONS, Rule
 OPERATOR_PREFIX: Final = "compute.alchemiscale.org/"
 PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 
-_QUANTITY: Final[dict[str, Any]] = {
-    "anyOf": [{"type": "integer"}, {"type": "string"}],
-    "x-kubernetes-int-or-string": True,
-    "maxLength": 64,
-}
+_QUANTITY: Final[dict[str, Any]] = {"x-kubernetes-int-or-string": True, "maxLength": 64}
 
 
 def _open_object(**keywords: Any) -> dict[str, Any]:
