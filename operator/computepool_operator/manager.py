@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from computepool_api import errors
-from computepool_api.ids import ComputeManagerID
+from computepool_api.ids import ComputeManagerID, ComputeServiceID
 from computepool_api.manager_client import ComputeManagerClient
 from computepool_api.models import Instruction, OkInstruction, ShutdownInstruction, SkipInstruction
 from computepool_api.scope import Scope
@@ -215,7 +215,11 @@ class ComputeManager:
         answer = await self._managers.instruction(self.manager_id, [], [])
         if isinstance(answer, OkInstruction | SkipInstruction):
             for service in answer.compute_service_ids:
-                await self._services.deregister(service)
+                try:
+                    service_id = ComputeServiceID.parse(service)
+                except ValueError:
+                    continue  # not one of ours: our backends make ids of one form only
+                await self._services.deregister(service_id)
         await self._managers.deregister(self.manager_id)
         self._log("manager deregistered", {"compute_manager_id": str(self.manager_id)})
 

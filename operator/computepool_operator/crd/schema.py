@@ -31,7 +31,6 @@ _KEYWORDS: Final = (
     "maxItems",
     "minProperties",
     "maxProperties",
-    "anyOf",
     "required",
     VALIDATIONS,
     "x-kubernetes-int-or-string",
@@ -104,7 +103,7 @@ class _Converter:
         if "$ref" in schema:
             target = self._definitions[schema["$ref"].removeprefix("#/$defs/")]
             return self._resolve({**target, **{k: v for k, v in schema.items() if k != "$ref"}})
-        if "anyOf" in schema and "x-kubernetes-int-or-string" not in schema:
+        if "anyOf" in schema:
             rest = {key: value for key, value in schema.items() if key != "anyOf"}
             alternatives = [item for item in schema["anyOf"] if item != {"type": "null"}]
             if len(alternatives) != 1:
