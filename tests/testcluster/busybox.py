@@ -6,7 +6,7 @@ from testcluster import archive
 from testcluster.packages import BUSYBOX
 
 TAG = "localhost/computepool/busybox:test"
-APPLETS = ("sh", "sleep", "echo", "cat", "true", "false", "test", "touch", "ls", "id", "wget", "nc")
+APPLETS = ("sh", "sleep", "echo", "cat", "true", "false", "test", "touch", "ls", "id", "nc")
 
 
 def write(path: Path) -> Path:

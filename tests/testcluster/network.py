@@ -4,7 +4,7 @@ The node's bridge, routes, NAT rules and forwarding all live in that namespace: 
 them, and the host's own rules are never touched.
 """
 
-import ipaddress
+import contextlib
 import subprocess
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -17,7 +17,7 @@ from testcluster.packages import command
 from testcluster.processes import wait_until
 
 # One /24 for a cluster: the first /30 is the link, the upper half is for pods.
-POOL = ipaddress.ip_network("10.213.0.0/16")
+POOL = IPv4Network("10.213.0.0/16")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Network:
     @property
     def pods(self) -> IPv4Network:
         """The range of pod addresses."""
-        return list(self.subnet.subnets(prefixlen_diff=1))[1]
+        _, upper_half = self.subnet.subnets()
+        return upper_half
 
 
 def choose(routes: str) -> IPv4Network:
@@ -70,15 +71,12 @@ def choose(routes: str) -> IPv4Network:
     """
     taken = []
     for word in routes.split():
-        try:
-            taken.append(ipaddress.ip_network(word, strict=False))
-        except ValueError:
-            continue
-    used = [
-        net for net in taken if isinstance(net, IPv4Network) and net.prefixlen >= POOL.prefixlen
-    ]
+        with contextlib.suppress(ValueError):  # "default", "dev", IPv6 addresses
+            taken.append(IPv4Network(word, strict=False))
+    # A wider route is the way to elsewhere, not a network of this host's own.
+    used = [network for network in taken if network.prefixlen >= POOL.prefixlen]
     for subnet in POOL.subnets(new_prefix=24):
-        if not any(subnet.overlaps(net) for net in used):
+        if not any(subnet.overlaps(network) for network in used):
             return subnet
     raise TestClusterError(f"no free network in {POOL}: take down clusters that are not needed")
 
