@@ -1,0 +1,26 @@
+"""The program ``computepool-worker``."""
+
+import os
+import sys
+import time
+
+from computepool_worker.stop_signal import StopSignal
+
+
+def main() -> int:
+    """Run the worker and return its exit code (see `computepool_api.outcomes`)."""
+    # Listening to signals comes first, then the child with its long imports, and only then what
+    # takes this process time to import.
+    stop = StopSignal(time.monotonic)
+    stop.install()
+    from computepool_worker import cli
+
+    arguments = cli.parse(sys.argv[1:])
+
+    from computepool_worker.startup import run
+
+    return run(arguments, os.environ, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The directories of one Task: made before it is fetched, removed when nothing needs them."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDirectories:
+    """``shared`` and ``scratch`` are the Protocol's, ``exchange`` is for the two processes' files.
+
+    Each has a name of its own, so that workers can share the base directories.
+    """
+
+    shared: Path
+    scratch: Path
+    exchange: Path
+    keep_shared: bool
+    keep_scratch: bool
+
+    @property
+    def transformation(self) -> Path:
+        """The file that the server's answer is written to."""
+        return self.exchange / "transformation.json"
+
+    @property
+    def result(self) -> Path:
+        """The file that the child writes."""
+        return self.exchange / "result.json"
+
+    @classmethod
+    def make(
+        cls,
+        task: str,
+        *,
+        shared_basedir: Path,
+        scratch_basedir: Path,
+        keep_shared: bool,
+        keep_scratch: bool,
+    ) -> "TaskDirectories":
+        """Make the directories of ``task`` under the base directories. Raises OSError."""
+        return cls(
+            shared=_make(shared_basedir, f"{task}."),
+            scratch=_make(scratch_basedir, f"{task}."),
+            exchange=_make(scratch_basedir, f"exchange.{task}."),
+            keep_shared=keep_shared,
+            keep_scratch=keep_scratch,
+        )
+
+    def remove(self) -> list[str]:
+        """Remove what is not to be kept; return what could not be removed, with the reason."""
+        problems: list[str] = []
+        directories = [
+            self.exchange,
+            *([] if self.keep_shared else [self.shared]),
+            *([] if self.keep_scratch else [self.scratch]),
+        ]
+        for directory in directories:
+            shutil.rmtree(
+                directory, onerror=lambda _, path, info: problems.append(f"{path}: {info[1]}")
+            )
+        return problems
+
+
+def _make(base: Path, prefix: str) -> Path:
+    base.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=base))

@@ -1,0 +1,70 @@
+"""Puts a worker together from its parts and lets it live."""
+
+import asyncio
+from collections.abc import Callable
+
+from computepool_api.ids import ComputeServiceID
+from computepool_api.outcomes import Outcome
+from computepool_api.service_client import ComputeServiceClient
+from computepool_api.transport import ComputeAPI
+
+from computepool_worker import __version__
+from computepool_worker.child_process import Child
+from computepool_worker.child_start import Started
+from computepool_worker.credentials import source_for
+from computepool_worker.endings import CannotStartError
+from computepool_worker.life import Life
+from computepool_worker.logs import EventLog
+from computepool_worker.presence import Presence
+from computepool_worker.settings import Settings
+from computepool_worker.stop_signal import StopSignal
+from computepool_worker.termination import TerminationLog
+
+
+async def serve(
+    *,
+    settings: Settings,
+    service_id: ComputeServiceID,
+    started: Started,
+    start_child: Callable[[], Started],
+    termination: TerminationLog,
+    stop: StopSignal,
+    log: EventLog,
+) -> Outcome:
+    """Run a compute service, with the child that was started for it, to its end.
+
+    Raises CannotStartError.
+    """
+    loop = asyncio.get_running_loop()
+    stop.attach(loop)
+
+    async def attach(child: Started) -> Child:
+        return await Child.attach(child, grace=settings.stop_grace, log=log)
+
+    async def new_child() -> Child:
+        return await attach(start_child())
+
+    try:
+        api = ComputeAPI(
+            settings.api_url,
+            source_for(settings),
+            verify=settings.client_verify,
+            user_agent=f"computepool-worker/{__version__}",
+        )
+    except ValueError as error:
+        raise CannotStartError(Outcome.SETTINGS_INVALID, str(error)) from None
+    async with api:
+        child = await attach(started)
+        outcome = await Life(
+            settings=settings,
+            service_id=service_id,
+            client=ComputeServiceClient(api),
+            child=child,
+            new_child=new_child,
+            presence=Presence(settings.state_dir),
+            termination=termination,
+            stop=stop,
+            log=log,
+        ).run()
+    stop.detach(loop)
+    return outcome

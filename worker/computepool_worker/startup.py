@@ -1,0 +1,97 @@
+"""From the command line to a living worker: what has to be right before anything is registered."""
+
+import functools
+from collections.abc import Mapping
+
+from computepool_api.outcomes import Outcome, TerminationMessage
+
+from computepool_worker import child_start, logs
+from computepool_worker.boundary import Prepare
+from computepool_worker.cli import Arguments
+from computepool_worker.endings import CannotStartError
+from computepool_worker.identity import service_id
+from computepool_worker.logs import EventLog
+from computepool_worker.presence import Presence
+from computepool_worker.settings import Settings, load
+from computepool_worker.stop_signal import StopSignal
+from computepool_worker.termination import TerminationLog
+
+
+def run(arguments: Arguments, environment: Mapping[str, str], stop: StopSignal) -> int:
+    """Run a worker to its end and return its exit code."""
+    termination = TerminationLog.from_environment(environment)
+    try:
+        return _run(arguments, environment, stop, termination).exit_code
+    except CannotStartError as error:
+        refusal = TerminationMessage(error.outcome, detail=str(error))
+    log = logs.configure(level="INFO", form="text", logfile=None)
+    log.error("worker.cannot_start", outcome=refusal.outcome, detail=refusal.detail)
+    try:
+        termination.write(refusal)
+    except OSError as problem:
+        log.warning("termination_message.not_written", error=str(problem))
+    return refusal.outcome.exit_code
+
+
+def _run(
+    arguments: Arguments,
+    environment: Mapping[str, str],
+    stop: StopSignal,
+    termination: TerminationLog,
+) -> Outcome:
+    try:
+        settings = load(
+            arguments.settings,
+            {"name": arguments.name, "compute_manager_id": arguments.compute_manager_id},
+        )
+        identity = service_id(settings.name, environment)
+    except ValueError as error:
+        raise CannotStartError(Outcome.SETTINGS_INVALID, str(error)) from None
+    log = _prepare(settings).bind(service=identity)
+    start_child = functools.partial(
+        child_start.start,
+        child_start.command(environment),
+        Prepare(openmm_platform=settings.openmm_platform),
+    )
+    try:
+        child = start_child()
+    except (OSError, ValueError) as error:
+        raise CannotStartError(
+            Outcome.DEVICE_UNFIT, f"the child process cannot be started: {error}"
+        ) from None
+    log.info("worker.started", child=child.process.pid)
+    if settings.not_used:
+        log.warning("settings.not_used", names=" ".join(settings.not_used))
+
+    # The event loop and the HTTP library take a while to import: the child does not wait for them.
+    import asyncio
+
+    from computepool_worker.service import serve
+
+    return asyncio.run(
+        serve(
+            settings=settings,
+            service_id=identity,
+            started=child,
+            start_child=start_child,
+            termination=termination,
+            stop=stop,
+            log=log,
+        )
+    )
+
+
+def _prepare(settings: Settings) -> EventLog:
+    """Make the directories and open the log; an unusable disk must show before a claim."""
+    try:
+        log = logs.configure(
+            level=settings.loglevel, form=settings.log_format, logfile=settings.logfile
+        )
+        Presence(settings.state_dir).prepare()
+        for directory in (settings.shared_basedir, settings.scratch_basedir):
+            directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStartError(
+            Outcome.DEVICE_UNFIT, f"a directory of the settings cannot be used: {error}"
+        ) from None
+    return log
