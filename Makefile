@@ -1,0 +1,63 @@
+# The few commands people type. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(COMPUTEPOOL_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/computepool)
+UV := $(or $(shell command -v uv),$(CACHE)/uv/bin/uv)
+UV_VERSION := 0.13.9
+PYTHON := .venv/bin/python
+DEMO_STATE := $(or $(COMPUTEPOOL_DEMO),$(CURDIR)/.demo)
+export PYTHONPATH := tests
+
+.PHONY: help
+help: ## List the commands.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/.synced ## Bring up a cluster and a simulated compute API, and let a pool work off its Tasks.
+	@$(PYTHON) -m demo up --state $(DEMO_STATE)
+
+.PHONY: demo-down
+demo-down: .venv/.synced ## Take the demo down; nothing of it is left.
+	@$(PYTHON) -m demo down --state $(DEMO_STATE)
+
+.PHONY: test
+test: lint machine ## Check everything: lint, unit, contract, cluster and end-to-end tests.
+	@$(PYTHON) -m pytest tests/unit tests/contract tests/processes tests/cluster tests/e2e
+
+.PHONY: unit
+unit: .venv/.synced ## Run the tests that need no cluster.
+	@$(PYTHON) -m pytest tests/unit tests/contract tests/processes
+
+.PHONY: lint
+lint: .venv/.synced ## Check form, types and layers.
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+
+.PHONY: format
+format: .venv/.synced ## Put the code in form.
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+.PHONY: crd
+crd: .venv/.synced ## Generate the CRD and the pool reference from the models.
+	@$(PYTHON) -m computepool_operator.crd > crds/computepools.yaml
+	@$(PYTHON) -m computepool_operator.crd --reference > docs/pool-reference.md
+
+.PHONY: images
+images: machine ## Build the images of operator and worker.
+	@$(PYTHON) -m testcluster images --state $(DEMO_STATE)
+
+.PHONY: machine
+machine: .venv/.synced ## Install what a test cluster needs on this machine (Debian packages, as root).
+	@$(PYTHON) -m testcluster packages
+
+.venv/.synced: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --quiet --locked --all-extras
+	@touch $@
+
+$(CACHE)/uv/bin/uv:
+	@python3 -m venv $(CACHE)/uv || { echo "python3 with venv is needed: apt-get install python3-venv" >&2; exit 1; }
+	@$(CACHE)/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
