@@ -36,6 +36,18 @@ class Connection:
         self._made_for: tuple[str, str] | None = None
         self._api: ComputeAPI | None = None
 
+    async def last(self, spec: ComputeAPISpec) -> ComputeAPI:
+        """Like `prepare`, but with what was known before where the Secret is gone by now.
+
+        A namespace that is deleted takes its Secrets along before its pools have said goodbye.
+        """
+        try:
+            return await self.prepare(spec)
+        except NotConnected:
+            if self._api is None:
+                raise
+            return self._api
+
     async def prepare(self, spec: ComputeAPISpec) -> ComputeAPI:
         """Read the Secret and the CA bundle, and return a client that uses them.
 

@@ -21,6 +21,7 @@ from computepool_api.errors import ComputeAPIError
 from computepool_api.ids import ComputeManagerID, to_alchemiscale_name
 from computepool_api.manager_client import ComputeManagerClient
 from computepool_api.service_client import ComputeServiceClient
+from computepool_api.transport import ComputeAPI
 
 from .cadence import delay_after, is_urgent, spacing
 from .cluster import FINALIZER, Cluster, JobBackend
@@ -129,8 +130,9 @@ class PoolLoop:
         at = self._began_last + spacing(urgent=is_urgent(before[0], workers))
         self._alarm.set(max(self._tools.monotonic(), at))
 
-    async def run(self) -> None:
-        """Run cycles until the pool is gone or the operator stops."""
+    async def run(self, delay: float = 0.0) -> None:
+        """Run cycles until the pool is gone or the operator stops; begin after `delay` seconds."""
+        await asyncio.sleep(delay)
         try:
             while not await self._one():
                 await self._rest()
@@ -207,22 +209,20 @@ class PoolLoop:
 
     async def _manage(self, spec: PoolSpec, manager_id: ComputeManagerID) -> CycleResult:
         try:
-            manager = await self._manager(spec, manager_id)
+            manager = self._manager(await self._connection.prepare(spec.compute_api), manager_id)
         except NotConnected as error:
             workers = self._tools.cluster.workers(self._pool.uid)
             counts = count(workers) if self._tools.cluster.fresh else None
             return CycleResult(error.verdict, self._memory, counts=counts)
+        self._job_backend().manifest = partial(build_job, self._pool, spec, manager_id)
         return await manager.cycle(spec, self._memory, self._pool.generation)
 
-    async def _manager(self, spec: PoolSpec, manager_id: ComputeManagerID) -> ComputeManager:
-        api = await self._connection.prepare(spec.compute_api)
-        backend = self._job_backend()
-        backend.manifest = partial(build_job, self._pool, spec, manager_id)
+    def _manager(self, api: ComputeAPI, manager_id: ComputeManagerID) -> ComputeManager:
         return ComputeManager(
             manager_id,
             ComputeManagerClient(api),
             ComputeServiceClient(api),
-            backend,
+            self._job_backend(),
             clock=self._tools.clock,
             log=lambda event, facts: logger.info(event, extra={**self._about(), **facts}),
         )
@@ -283,8 +283,8 @@ class PoolLoop:
         now = self._tools.clock()
         self._farewell_since = self._farewell_since or now
         try:
-            manager = await self._manager(spec, manager_id)
-            await manager.leave()
+            api = await self._connection.last(spec.compute_api)
+            await self._manager(api, manager_id).leave()
         except NotConnected as error:
             verdict = error.verdict
         except ComputeAPIError as error:

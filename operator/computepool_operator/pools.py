@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 LONGEST_CYCLE = 600.0
 """Seconds that a cycle may take: every call in it has a timeout well below that."""
 
+START_SPREAD = 0.1
+"""Seconds by which each further pool may begin later."""
+
 
 class Pools:
     """Every pool that is seen, and its loop while this instance leads."""
@@ -35,7 +38,11 @@ class Pools:
                 loop.update(body)
             return
         loop = PoolLoop(body, self._tools)
-        task = asyncio.create_task(loop.run(), name=f"pool {loop.pool.namespace}/{loop.pool.name}")
+        # Pools that are found together at a start do not all ask for a token at once.
+        delay = self._tools.spread() * START_SPREAD * len(self._loops)
+        task = asyncio.create_task(
+            loop.run(delay), name=f"pool {loop.pool.namespace}/{loop.pool.name}"
+        )
         task.add_done_callback(_report_end)
         self._loops[uid] = loop, task
 
