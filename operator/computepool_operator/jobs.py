@@ -40,7 +40,8 @@ STATE_DIR = "/run/computepool"
 SCRATCH_DIR = "/scratch"
 SPOOL_DIR = "/var/spool/computepool"
 
-_TERMINATION_GRACE = timedelta(seconds=60)
+TERMINATION_GRACE = 60
+"""Seconds that a worker has after SIGTERM, enough for a push in flight to come to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +129,20 @@ def worker_settings(spec: PoolSpec, manager_id: ComputeManagerID, name: str) -> 
         "scratch_basedir": f"{SCRATCH_DIR}/scratch",
         "credentials_dir": CREDENTIALS_DIR,
         "state_dir": STATE_DIR,
-        "spool_dir": None if worker.spool is None else SPOOL_DIR,
         "openmm_platform": worker.openmm_platform,
         "client_verify": True,
+        "termination_grace": _termination_grace(spec),
     }
+    if worker.spool is not None:
+        settings["spool_dir"] = SPOOL_DIR
     if spec.compute_api.ca_bundle_ref.name:
         settings["client_verify"] = f"{CA_DIR}/{CA_FILE}"
     return settings
+
+
+def _termination_grace(spec: PoolSpec) -> int:
+    given = (spec.worker.pod_template.get("spec") or {}).get("terminationGracePeriodSeconds")
+    return TERMINATION_GRACE if given is None else int(given)
 
 
 def _pod_template(
@@ -155,7 +163,7 @@ def _pod_template(
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": _seconds(_TERMINATION_GRACE),
+            "terminationGracePeriodSeconds": TERMINATION_GRACE,
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": USER_ID,

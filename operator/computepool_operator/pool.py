@@ -114,7 +114,7 @@ DataKey = Annotated[
     ),
 ]
 
-Scope = Annotated[
+ScopeText = Annotated[
     str,
     Field(max_length=200),
     Rule(
@@ -125,7 +125,7 @@ Scope = Annotated[
     ),
 ]
 Scopes = Annotated[
-    tuple[Scope, ...], Field(max_length=64), Keywords({"x-kubernetes-list-type": "set"})
+    tuple[ScopeText, ...], Field(max_length=64), Keywords({"x-kubernetes-list-type": "set"})
 ]
 
 ProtocolName = Annotated[
@@ -681,4 +681,5 @@ class PoolStatus(_Model):
         What is None is null there: a merge patch removes the field, and the API server prunes it
         from a replacement.
         """
-        return self.model_dump(mode="json", by_alias=True)
+        # `model_copy` does not validate, so what came in that way has not been cut yet.
+        return self.model_validate(self.model_dump()).model_dump(mode="json")
