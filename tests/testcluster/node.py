@@ -17,6 +17,7 @@ from testcluster.binaries import Binaries
 from testcluster.commands import run
 from testcluster.controlplane import NODE_NAME, ControlPlane
 from testcluster.errors import TestClusterError
+from testcluster.filesystems import can_overlay
 from testcluster.network import Network
 from testcluster.processes import wait_until
 from testcluster.state import StateFolder
@@ -152,14 +153,7 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _snapshotter(path: Path) -> str:
-    """Return the snapshotter: overlayfs, but copies where the folder lies on an overlay itself."""
-    mounts = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        point = left.split()[4]
-        if path.is_relative_to(point):
-            mounts.append((len(point), right.split()[0]))
-    return "native" if max(mounts)[1] == "overlay" else "overlayfs"
+    return "overlayfs" if can_overlay(path) else "native"
 
 
 def _containerd(state: StateFolder, folder: Path) -> str:
