@@ -1,5 +1,6 @@
 """pytest fixtures: ``control_plane`` and ``cluster`` for the session, ``namespace`` for a test."""
 
+import os
 import secrets
 from collections.abc import Iterator
 
@@ -41,6 +42,17 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     report = _reporter(request.config)
     path = embedded.temporary_state()
     yield embedded.up_control_plane(path, "no node is needed", report)
+    embedded.down(path)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Give a cluster with a node that runs pods; skipped, with the reason, without root."""
+    report = _reporter(request.config)
+    if os.geteuid() != 0:
+        pytest.skip("a node of our own needs root, and there is neither KUBECONFIG nor kind")
+    path = embedded.temporary_state()
+    yield embedded.up(path, "no KUBECONFIG", report)
     embedded.down(path)
 
 
