@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
@@ -294,7 +295,9 @@ def _why_no_connection(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLError):
             return f"no TLS with the server ({cause.reason or 'unknown reason'})"
         if isinstance(cause, OSError) and cause.strerror:
-            return f"no connection ({cause.strerror})"
+            # asyncio puts a text of its own for the system's; those of name resolution are < 0.
+            number = cause.errno or 0
+            return f"no connection ({os.strerror(number) if number > 0 else cause.strerror})"
         inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
         cause = inner or cause.__cause__ or cause.__context__
     return "no connection"

@@ -1,0 +1,84 @@
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from computepool_api.credentials import Credentials
+from computepool_api.transport import ComputeAPI
+from simulator.process import SimulatorProcess
+from unit.computeapi.raw_server import RawServer
+
+IDENTITY = Credentials("compute-identity", "compute-key")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the variables of the machine, which may name a proxy, out of the tests."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def simulator_process() -> Iterator[SimulatorProcess]:
+    with SimulatorProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def sim(simulator_process: SimulatorProcess) -> SimulatorProcess:
+    """The stand-in compute API, as new."""
+    simulator_process.admin.reset()
+    return simulator_process
+
+
+@pytest.fixture
+async def raw() -> AsyncIterator[RawServer]:
+    async with RawServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    """The pauses that were asked for, none of which is waited for."""
+    return []
+
+
+MakeAPI = Callable[..., ComputeAPI]
+
+
+@pytest.fixture
+async def make_api(pauses: list[float]) -> AsyncIterator[MakeAPI]:
+    """Make clients that do not pause, and are closed in the end."""
+    made: list[ComputeAPI] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    def make(url: str, **options: object) -> ComputeAPI:
+        settings: dict[str, object] = {
+            "credentials": lambda: IDENTITY,
+            "sleep": sleep,
+            "random": random.Random(7),
+            **options,
+        }
+        api = ComputeAPI(url, **settings)  # type: ignore[arg-type]
+        made.append(api)
+        return api
+
+    yield make
+    for api in made:
+        await api.aclose()
+
+
+@pytest.fixture
+def api(sim: SimulatorProcess, make_api: MakeAPI) -> ComputeAPI:
+    """A client of the stand-in compute API."""
+    return make_api(sim.url)
+
+
+@pytest.fixture
+def raw_api(raw: RawServer, make_api: MakeAPI) -> ComputeAPI:
+    """A client of the raw server, with a twentieth of the usual patience."""
+    return make_api(raw.url, patience=0.02)
