@@ -108,7 +108,9 @@ class _Port:
         scope = Scope.parse(body.scope)
         if None in scope.parts:
             raise ValueError(f"a Task's scope has no wildcard: {scope}")
-        hubs = [self._hub(scope, name, body.hub_weight) for name in body.hubs]
+        hubs = [workload.hub(scope, name) for name in body.hubs]
+        for hub in hubs:
+            hub.weight = hub.weight if body.hub_weight is None else body.hub_weight
         transformation = transformation_of(
             body.chain
             or transformation_chain(
@@ -124,16 +126,6 @@ class _Port:
                 workload.action(task, hub, body.weight)
             keys.append(task.key)
         return keys
-
-    def _hub(self, scope: Scope, name: str, weight: float | None) -> Hub:
-        network = f"AlchemicalNetwork-{name}-{scope}"
-        workload = self._simulator.store.workload
-        hub = next((h for h in workload.hubs.values() if h.network == network), None)
-        if hub is None:
-            hub = workload.add_hub(scope, network=network)
-        if weight is not None:
-            hub.weight = weight
-        return hub
 
     async def set_status(self, task: str, body: NewStatus) -> None:
         workload = self._simulator.store.workload

@@ -17,6 +17,7 @@ from .bodies import ScopeBody
 from .errors import BrokenError, RefusedError
 from .identifiers import scope_of_key
 from .scopes import Scope
+from .settings import TransformationForm
 from .store import Store
 from .tokens import TokenData
 from .wire import NOTES
@@ -341,8 +342,12 @@ class _Routes:
     async def transformation(self, request: Request, task: str) -> str:
         return self._store.transformation_key(task, request.state.caller)
 
-    async def transformation_gufe(self, request: Request, task: str) -> JSONResponse:
-        return JSONResponse(self._store.transformation(task, request.state.caller))
+    async def transformation_gufe(self, request: Request, task: str) -> Response:
+        answer = self._store.transformation(task, request.state.caller)
+        if self._store.settings.transformation_form is TransformationForm.JSON_STRING:
+            return JSONResponse(answer)
+        # Written by gufe's encoder there, hence escaped and with spaces.
+        return Response(json.dumps(answer), media_type="application/json")
 
     async def push(self, request: Request, task: str) -> dict[str, str | None]:
         body = await _body(request)

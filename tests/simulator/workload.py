@@ -1,11 +1,12 @@
 """Hubs and Tasks: what waits, who claims it, and what a result changes."""
 
+import hashlib
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 
 from .errors import BrokenError
-from .identifiers import IdMaker, scope_of_key
+from .identifiers import IdMaker
 from .records import (
     Hub,
     RestartPattern,
@@ -19,6 +20,7 @@ from .results import ResultDocument
 from .scopes import Scope
 from .selection import Candidate, choose
 
+_FINAL = frozenset({TaskStatus.INVALID, TaskStatus.DELETED})
 _PROTOCOL = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 
 
@@ -27,6 +29,10 @@ def check_protocols(protocols: Iterable[str]) -> None:
     for protocol in protocols:
         if not _PROTOCOL.fullmatch(protocol):
             raise BrokenError(f"not a protocol's class name: {protocol!r}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class Workload:
@@ -41,12 +47,14 @@ class Workload:
 
     # what users of the server do
 
-    def add_hub(self, scope: Scope, *, weight: float = 0.5, network: str | None = None) -> Hub:
-        """Add a network and its hub."""
-        network = network or f"AlchemicalNetwork-{self._new_id()}-{scope}"
-        hub = Hub(f"TaskHub-{self._new_id()}-{scope}", network, scope, weight)
-        self.hubs[hub.key] = hub
-        return hub
+    def hub(self, scope: Scope, name: str) -> Hub:
+        """The hub of the network of that name in that scope, made if it is new.
+
+        A hub's key is a digest of its network's, as on the server.
+        """
+        network = f"AlchemicalNetwork-{_digest(f'{name} in {scope}')}-{scope}"
+        key = f"TaskHub-{_digest(network)}-{scope}"
+        return self.hubs.setdefault(key, Hub(key, network, scope))
 
     def add_task(
         self,
@@ -78,15 +86,19 @@ class Workload:
     def set_status(self, task: Task, status: TaskStatus) -> None:
         """What a user does to a Task: waiting (from error or running), invalid or deleted.
 
-        The last two take everything that extends the Task with them.
+        The last two take everything that extends the Task with them, and there is no way back.
+        ValueError for what the server does not let users do.
         """
+        if task.status in _FINAL:
+            raise ValueError(f"a Task that is {task.status} stays so")
         if status is TaskStatus.WAITING:
             if task.status not in {TaskStatus.WAITING, TaskStatus.RUNNING, TaskStatus.ERROR}:
                 raise ValueError(f"a Task that is {task.status} cannot be set to {status}")
             self._drop_claim(task)
-        elif status in {TaskStatus.INVALID, TaskStatus.DELETED}:
-            for child in [t for t in self.tasks.values() if t.extends == task.key]:
-                self.set_status(child, status)
+        elif status in _FINAL:
+            for child in self.tasks.values():
+                if child.extends == task.key and child.status not in _FINAL:
+                    self.set_status(child, status)
             self._take_off_hubs(task)
             self._drop_claim(task)
         else:
@@ -217,10 +229,6 @@ class Workload:
                 self._take_off(task, hub)
         if stays:
             self._move(task, TaskStatus.WAITING, "restarted")
-
-    def check_key(self, task_key: str) -> Scope:
-        """The scope that a Task's key names; malformed keys break the server."""
-        return scope_of_key(task_key)
 
     def _is_ready(self, task: Task) -> bool:
         parent_done = task.extends is None or self.tasks[task.extends].status is TaskStatus.COMPLETE

@@ -1,0 +1,18 @@
+"""Command line options: against which server the contract suite runs.
+
+A plugin of its own, since pytest takes options from the initial conftest only.
+"""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the three options; without them the suite starts a simulator."""
+    group = parser.getgroup("contract", "contract suite against a real compute API")
+    group.addoption(
+        "--compute-api-url",
+        metavar="URL",
+        help="base URL of a real compute API (a test server: the suite registers and deregisters)",
+    )
+    group.addoption("--identifier", help="identifier of a compute identity there, with all scopes")
+    group.addoption("--key", help="its key")
