@@ -34,8 +34,8 @@ def test_null_is_not_no_json() -> None:
         (b"Internal Server Error", "Internal Server Error"),
         (b"", ""),
         (
-            b'{"detail": [{"loc": ["body", "count"], "msg": "Field required", "input": "secret"}, 3]}',
-            "body.count: Field required; invalid",
+            b'{"detail": [{"loc": ["body", "count"], "msg": "Missing", "input": "secret"}, 3]}',
+            "body.count: Missing; invalid",
         ),
     ],
 )

@@ -5,6 +5,8 @@ import gzip
 import json
 import os
 import random
+import sys
+import time
 import zlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
