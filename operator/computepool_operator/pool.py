@@ -297,6 +297,12 @@ class WorkerSpec(_Model):
             "gpu.count 0 makes a CPU pool, where CUDA and HIP cannot work: set openmmPlatform to"
             " CPU (or Reference), or give the workers a GPU",
         ),
+        Rule(
+            "!has(self.resources.claims) || self.resources.claims.all(claim,"
+            " has(self.podTemplate.spec) && has(self.podTemplate.spec.resourceClaims)"
+            " && self.podTemplate.spec.resourceClaims.exists(given, given.name == claim.name))",
+            "each of resources.claims must be one of podTemplate.spec.resourceClaims: add it there",
+        ),
     )
 
     image: Annotated[

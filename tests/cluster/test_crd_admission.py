@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,19 @@ from typing import Any
 
 import pytest
 import yaml
+from computepool_api.ids import ComputeManagerID
 from computepool_operator.crd.manifest import custom_resource_definition
 from computepool_operator.crd.pod_schemas import PRESERVE
-from computepool_operator.pool import GROUP, PLURAL, VERSION, Condition, PoolSpec, PoolStatus
+from computepool_operator.jobs import PoolReference, build_job, job_name
+from computepool_operator.pool import (
+    GROUP,
+    KIND,
+    PLURAL,
+    VERSION,
+    Condition,
+    PoolSpec,
+    PoolStatus,
+)
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from testcluster.cluster import Cluster
@@ -23,7 +34,9 @@ pytestmark = pytest.mark.cluster
 
 Body = dict[str, Any]
 DATA = Path(__file__).parent / "data"
-CRD = Path(__file__).parents[2] / "crds" / "computepools.yaml"
+ROOT = Path(__file__).parents[2]
+CRD = ROOT / "crds" / "computepools.yaml"
+EXAMPLES = ROOT / "deploy" / "examples"
 PLACEHOLDER = re.compile(r"\{(\d+) (characters|scopes)\}")
 
 
@@ -169,6 +182,37 @@ def test_accepted_and_read_as_it_was_written(case: Body, default_pools: Pools) -
     stored = default_pools.create(written, dry_run=True)
     assert merged(stored["spec"], written["spec"]) == stored["spec"], "nothing was pruned"
     assert PoolSpec.model_validate(stored["spec"]) == PoolSpec.model_validate(written["spec"])
+
+
+def example_pools() -> list[Any]:
+    return [
+        pytest.param(document, id=f"{path.name}: {document['metadata']['name']}")
+        for path in sorted(EXAMPLES.glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text("utf-8"))
+        if document["kind"] == KIND
+    ]
+
+
+@pytest.mark.parametrize("body", example_pools())
+def test_the_examples_are_accepted(body: Body, default_pools: Pools) -> None:
+    metadata = {**body["metadata"], "namespace": "default"}
+    default_pools.create({**body, "metadata": metadata}, dry_run=True)
+
+
+@pytest.mark.parametrize("case", cases("valid_pools.yaml"))
+def test_the_job_of_an_accepted_pool_is_accepted(case: Body, default_pools: Pools) -> None:
+    stored = default_pools.create(pool(case["patch"]), dry_run=True)
+    name = stored["metadata"]["name"]
+    job = build_job(
+        PoolReference("default", name, stored["metadata"]["uid"], 1),
+        PoolSpec.model_validate(stored["spec"]),
+        ComputeManagerID.new("lab.a100", uuid.UUID(int=1)),
+        job_name(name, "x" * 12),
+    )
+    # The typed client refuses quantities that are numbers; the API server does not.
+    default_pools.api.create_namespaced_custom_object(
+        "batch", "v1", "default", "jobs", job, dry_run="All", field_validation="Strict"
+    )
 
 
 def test_the_table_is_large_enough_and_its_names_are_unique() -> None:

@@ -308,6 +308,11 @@ _CONTAINERS: Final[dict[str, Any]] = {
         **{
             VALIDATIONS: _rules(
                 Rule(
+                    "self.name == 'worker' || (has(self.image) && self.image != '')",
+                    "a container beside the worker needs an image; the worker's own container is"
+                    " named worker",
+                ),
+                Rule(
                     "self.name != 'worker' || !has(self.image)",
                     "set the worker's image in spec.worker.image, not in podTemplate",
                 ),
@@ -363,6 +368,22 @@ POD_TEMPLATE: Final = _open_object(
                 },
                 "containers": _CONTAINERS,
                 "volumes": _VOLUMES,
+                "resourceClaims": {
+                    "description": "Claims of dynamic resource allocation, by name.",
+                    "type": "array",
+                    "maxItems": 16,
+                    "x-kubernetes-list-type": "map",
+                    "x-kubernetes-list-map-keys": ["name"],
+                    "items": _open_object(
+                        required=["name"],
+                        properties={
+                            "name": {
+                                "description": "Name of the claim, for resources.claims.",
+                                **_NAME,
+                            }
+                        },
+                    ),
+                },
             },
             **{
                 VALIDATIONS: _rules(
