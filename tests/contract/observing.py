@@ -5,6 +5,7 @@ A recording says as much of the state as the case is about, and its shape says w
 
 import re
 from collections import Counter
+from collections.abc import Container
 from typing import Any
 
 from simulator.client import AdminClient
@@ -44,7 +45,7 @@ def observe(case: Case, path: str, admin: AdminClient) -> Any:
     raise AssertionError(f"{case.name}: cannot tell what its `after` is: {case.after!r}")
 
 
-def _task_state(admin: AdminClient, task: TaskView, rest: dict[str, Any]) -> dict[str, Any]:
+def _task_state(admin: AdminClient, task: TaskView, rest: Container[object]) -> dict[str, Any]:
     state: dict[str, Any] = {
         "task_status": task.status,
         "claimed_by": [task.claimed_by] if task.claimed_by else [],

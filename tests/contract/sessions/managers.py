@@ -1,6 +1,7 @@
 """Tokens, small endpoints, compute managers."""
 
 import time
+from functools import partial
 
 import httpx
 
@@ -8,7 +9,6 @@ from ..binding import MismatchError
 from ..recordings import cases
 from ..replay import Replay, Session, at_once
 
-_CLAIMED_ONE = "Task-d252408483e74a64a8ce4e6c776671e0-rig-c-p"
 _REGISTER_RACERS = 3
 
 
@@ -22,27 +22,6 @@ def _same_connection(replay: Replay) -> None:
         except (httpx.ReadError, httpx.RemoteProtocolError):
             return
     raise MismatchError(f"the connection was not reset, but answered {answer.status_code}")
-
-
-def _small() -> Session:
-    return Session(
-        "tokens and small endpoints",
-        "token-good",
-        "500-then-same-connection-b",
-        before={
-            "scopes-own": lambda r: None,
-            "scopes-of-another-identity": lambda r: _needs_admin(r),
-            "scopes-empty": lambda r: None,
-        },
-        instead={
-            "500-then-same-connection-a": _same_connection,
-            "500-then-same-connection-b": _same_connection,
-        },
-    )
-
-
-def _needs_admin(replay: Replay) -> None:
-    _ = replay.admin
 
 
 def _ten_waiting(replay: Replay) -> None:
@@ -81,7 +60,7 @@ def _register_race(replay: Replay) -> None:
         name = f"race{number}"
         ids = [f"{name}-{racer:032x}" for racer in range(_REGISTER_RACERS)]
         replay.token()
-        statuses = at_once(*(_registering(replay, manager) for manager in ids))
+        statuses = at_once(*(partial(_register, replay, manager) for manager in ids))
         if not set(statuses) <= {200, 422} or 200 not in statuses:
             raise MismatchError(f"racing registrations gave {statuses}")
         if admin is not None:
@@ -94,9 +73,10 @@ def _register_race(replay: Replay) -> None:
         admin.set(registration_gap=0.0)
 
 
-def _registering(replay: Replay, manager: str):  # type: ignore[no-untyped-def]
+def _register(replay: Replay, manager: str, delay: float = 0.0) -> int:
+    time.sleep(delay)
     headers = {"Authorization": f"Bearer {replay.token()}"}
-    return lambda: replay.send("POST", f"/computemanager/{manager}/register", headers).status_code
+    return replay.send("POST", f"/computemanager/{manager}/register", headers).status_code
 
 
 def _three_of_one_name(replay: Replay) -> None:
@@ -108,19 +88,22 @@ def _three_of_one_name(replay: Replay) -> None:
         "dup0-c3d0b97d2bb841ddb3427b576ae37a65",
         "dup0-423513920f2c4f88bc0484413f595738",
     ]
-
-    def after(delay: float, manager: str) -> int:
-        time.sleep(delay)
-        return int(_registering(replay, manager)())
-
-    statuses = at_once(*(lambda d=0.08 * n, m=m: after(d, m) for n, m in enumerate(ids)))
+    statuses = at_once(*(partial(_register, replay, m, 0.08 * n) for n, m in enumerate(ids)))
     replay.admin.set(registration_gap=0.0)
     if statuses != [200, 200, 200]:
         raise MismatchError(f"preparation: racing registrations gave {statuses}")
 
 
 SESSIONS = (
-    _small(),
+    Session(
+        "tokens and small endpoints",
+        "token-good",
+        "500-then-same-connection-b",
+        instead={
+            "500-then-same-connection-a": _same_connection,
+            "500-then-same-connection-b": _same_connection,
+        },
+    ),
     Session("a manager's life", "mgr-register-new", "mgr-status-upper-case-ok-again"),
     Session(
         "instructions",

@@ -79,6 +79,11 @@ def _denial(replay: Replay) -> None:
     replay.register(_DENIED, manager=_DENIED_MANAGER)
 
 
+def _one_waiting(replay: Replay) -> None:
+    key = "Task-584739836adb444ab22edf60d2b6c730-rig-c-p"
+    replay.waiting(key, chain=recorded_chain("example-transformation-gufe"))
+
+
 SESSIONS = (
     Session(
         "services, claims, fetching",
@@ -99,11 +104,6 @@ SESSIONS = (
         "a Task from claim to result",
         "example-svc-register",
         "example-svc-deregister",
-        before={
-            "example-svc-register": lambda r: r.waiting(
-                "Task-584739836adb444ab22edf60d2b6c730-rig-c-p",
-                chain=recorded_chain("example-transformation-gufe"),
-            )
-        },
+        before={"example-svc-register": _one_waiting},
     ),
 )
