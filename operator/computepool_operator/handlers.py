@@ -15,8 +15,8 @@ import kopf
 
 from .cluster import Cluster
 from .health import HealthServer
-from .kubeapi import KubeAPI
-from .leader import lead
+from .kubeapi import KubeAPI, service_account
+from .leader import Leadership
 from .loop import Tools
 from .options import Options
 from .pool import GROUP, PLURAL, VERSION
@@ -34,6 +34,7 @@ class Operator:
         self._tasks: list[asyncio.Task[None]] = []
         self._api: KubeAPI | None = None
         self._health: HealthServer | None = None
+        self._leadership: Leadership | None = None
         self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -90,13 +91,13 @@ class Operator:
         if not self._options.lease_namespace:
             await begin()
             return
-        await lead(
+        self._leadership = Leadership(
             api,
             name=self._options.lease_name,
             namespace=self._options.lease_namespace,
             identity=self._options.identity,
-            started=begin,
         )
+        await self._leadership.lead(begin)
         await self._pools.stop()
         self._stop.set()
 
@@ -105,6 +106,8 @@ class Operator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._leadership is not None:
+            await self._leadership.give_back()
         if self._health is not None:
             await self._health.stop()
         if self._api is not None:
@@ -128,7 +131,12 @@ class Operator:
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    """How kopf reaches the API server: in a cluster by address, as DNS need not work for that."""
+    if in_cluster := service_account():
+        return kopf.ConnectionInfo(
+            server=in_cluster.server, ca_path=in_cluster.ca_path, token=in_cluster.token
+        )
+    return kopf.login_with_kubeconfig(**kwargs)
 
 
 def _plain(body: kopf.Body) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
@@ -20,6 +23,34 @@ MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
 _LONGEST_MESSAGE = 1024
+
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+@dataclass(frozen=True, slots=True)
+class InCluster:
+    """How a pod reaches the API server."""
+
+    server: str
+    ca_path: str
+    token: str = field(repr=False)
+
+
+def service_account() -> InCluster | None:
+    """What the kubelet gives a pod to reach the API server with; None outside of a cluster."""
+    host, port = (
+        os.environ.get("KUBERNETES_SERVICE_HOST"),
+        os.environ.get("KUBERNETES_SERVICE_PORT"),
+    )
+    try:
+        token = (SERVICE_ACCOUNT / "token").read_text().strip()
+    except OSError:
+        return None
+    if not host or not port:
+        return None
+    bracketed = f"[{host}]" if ":" in host else host
+    return InCluster(f"https://{bracketed}:{port}", str(SERVICE_ACCOUNT / "ca.crt"), token)
 
 
 class KubernetesError(Exception):
@@ -94,11 +125,6 @@ class KubeAPI:
         except config.ConfigException:
             await config.load_kube_config(client_configuration=settings)
         return cls(client.ApiClient(settings))
-
-    @property
-    def client(self) -> client.ApiClient:
-        """The library's client, for what the library does by itself (leader election)."""
-        return self._api
 
     async def close(self) -> None:
         """Close all connections."""

@@ -253,6 +253,11 @@ def _explain(
             f"{_tasks(num_tasks)} waiting: {_workers(create)} created, "
             f"{counts.active + create} of {most} in use.",
         )
+    if wanted and not most:
+        return Verdict(
+            Reason.SATURATED,
+            f"{_tasks(num_tasks)} waiting, and spec.maxComputeServices is 0: no worker is created.",
+        )
     if wanted:
         return Verdict(
             Reason.SATURATED,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+
 from computepool_api.credentials import Credentials
 
 from .pool import CredentialsSecretRef
