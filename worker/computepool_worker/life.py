@@ -23,6 +23,7 @@ from computepool_api.ids import ComputeServiceID
 from computepool_api.outcomes import Outcome, TerminationMessage
 from computepool_api.scope import Scope
 from computepool_api.service_client import ComputeServiceClient
+from computepool_api.transport import ComputeAPI
 
 from computepool_worker.boundary import Done, Execute, Refused
 from computepool_worker.child_process import Child, ChildLostError
@@ -63,6 +64,7 @@ class Life:
         *,
         settings: Settings,
         service_id: ComputeServiceID,
+        api: ComputeAPI,
         client: ComputeServiceClient,
         child: Child,
         new_child: Callable[[], Awaitable[Child]],
@@ -73,6 +75,7 @@ class Life:
     ) -> None:
         self._settings = settings
         self._id = service_id
+        self._api = api
         self._client = client
         self._child = child
         self._new_child = new_child
@@ -252,6 +255,9 @@ class Life:
     async def _push(
         self, task: str, answer: Done, directories: TaskDirectories, log: EventLog
     ) -> None:
+        # A probe that gets no answer proves nothing any more, and the result would be lost for it:
+        # so it is sent only to a server that has just been seen to be well.
+        await self._api.check()
         if not await self._client.holds_registration(self._id, self._settings.compute_manager_id):
             log.error("result.discarded", reason="registration lost")
             raise EndOfLifeError(

@@ -5,6 +5,8 @@ Pure: bytes and times go in, lines come out.
 
 import re
 
+_BREAK = re.compile(rb"[\r\n]+")
+
 
 class Tail:
     """The last ``limit`` bytes of a stream."""
@@ -43,19 +45,20 @@ class LineGate:
     def feed(self, data: bytes, now: float) -> list[str]:
         """Take the next bytes at the time ``now`` (s); return the lines to show."""
         self._refill(now)
-        text = re.sub(rb"[\r\n]+", b"\n", data)
         passed: list[str] = []
         begin = 0
-        while self._allowance >= 1 and (end := text.find(b"\n", begin)) >= 0:
-            self._extend(text[begin:end])
+        while self._allowance >= 1 and (found := _BREAK.search(data, begin)):
+            self._extend(data[begin : found.start()])
             passed += self._end_line()
-            begin = end + 1
-        rest = text[begin:]
-        # A flood costs one search and no memory: nothing of what cannot pass is split or decoded.
-        if b"\n" in rest:
-            self._dropped += rest.count(b"\n")
+            begin = found.end()
+        # A flood costs a search and no memory: nothing of what cannot pass is split or decoded.
+        rest = data[begin:]
+        dropped = rest.count(b"\n") or rest.count(b"\r")
+        if dropped:
+            self._dropped += dropped
             self._line.clear()
-            rest = rest[rest.rfind(b"\n") + 1 :]
+            self._cut = False
+            rest = rest[max(rest.rfind(b"\n"), rest.rfind(b"\r")) + 1 :]
         self._extend(rest)
         return passed
 
@@ -84,7 +87,5 @@ class LineGate:
         ending = " ..." if self._cut else ""
         self._line.clear()
         self._cut = False
-        if not text:
-            return []
         self._allowance -= 1
-        return [text + ending]
+        return [text + ending] if text else []

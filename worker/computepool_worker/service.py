@@ -58,6 +58,7 @@ async def serve(
         outcome = await Life(
             settings=settings,
             service_id=service_id,
+            api=api,
             client=ComputeServiceClient(api),
             child=child,
             new_child=new_child,

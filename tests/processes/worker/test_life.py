@@ -1,0 +1,355 @@
+"""The life of a worker, seen from the server, the pod and the log."""
+
+import itertools
+import os
+import signal
+import uuid
+from pathlib import Path
+
+import pytest
+from computepool_api.outcomes import Outcome
+from processes.worker.harness import Pool, until
+from simulator.process import SimulatorProcess
+
+
+def test_a_task_is_claimed_executed_and_pushed_and_nothing_is_left(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, seconds=0.1, units=2)
+    worker = pool.worker()
+    assert worker.run() is Outcome.DONE
+    view = pool.admin.task(task)
+    assert (view.status, len(view.results)) == ("complete", 1)
+    (result,) = pool.admin.results(task)
+    assert result.ok
+    assert result.document[-1][1]["name"] == task
+    assert pool.admin.services() == []
+    assert worker.left_behind() == []
+    message = worker.message()
+    assert message is not None
+    assert (message.outcome, message.tasks_done, message.tasks_failed) == (Outcome.DONE, 1, 0)
+
+
+def test_old_servers_send_the_transformation_as_a_string(pool: Pool) -> None:
+    pool.admin.set(transformation_form="json_string")
+    (task,) = pool.admin.add_tasks(1)
+    assert pool.worker().run() is Outcome.DONE
+    assert pool.admin.task(task).status == "complete"
+
+
+def test_a_task_that_extends_another_is_given_its_result(pool: Pool) -> None:
+    (parent,) = pool.admin.add_tasks(1)
+    (child,) = pool.admin.add_tasks(1, extends=parent)
+    assert pool.worker(max_tasks=2).run() is Outcome.DONE
+    parent_key = pool.admin.results(parent)[0].document[-1][0]
+    assert pool.admin.results(child)[0].document[-1][1]["extends_key"] == parent_key
+
+
+def test_nothing_to_claim_means_leaving_at_once(pool: Pool) -> None:
+    worker = pool.worker()
+    assert worker.run() is Outcome.DONE  # the exit code of NOTHING_TO_DO as well: 0
+    message = worker.message()
+    assert message is not None
+    assert message.outcome is Outcome.NOTHING_TO_DO
+    assert pool.admin.services() == []
+    assert not worker.holding
+    assert len(pool.admin.audit(endpoint="claim")) == 1
+
+
+def test_a_worker_takes_no_more_tasks_than_it_may(pool: Pool) -> None:
+    pool.admin.add_tasks(5)
+    worker = pool.worker(max_tasks=3, claim_limit=2)
+    assert worker.run() is Outcome.DONE
+    assert pool.admin.counts() == {"complete": 3, "waiting": 2}
+    message = worker.message()
+    assert message is not None
+    assert message.tasks_done == 3
+
+
+def test_max_time_ends_no_task_but_begins_none_either(pool: Pool) -> None:
+    pool.admin.add_tasks(3, seconds=0.2)
+    worker = pool.worker(max_tasks=None, max_time=0.1, claim_limit=2)
+    assert worker.run() is Outcome.DONE
+    assert pool.admin.counts() == {"complete": 1, "waiting": 2}
+
+
+def test_the_service_registers_under_its_manager_with_the_pods_uid(pool: Pool) -> None:
+    manager = f"alchemiscale.a100-{uuid.uuid4().hex}"
+    pool.admin.add_tasks(1, behaviour="hang")
+    pool.register_manager(manager)
+    pod = uuid.uuid4()
+    worker = pool.worker(
+        environment={"COMPUTEPOOL_POD_UID": str(pod)}, compute_manager_id=manager
+    ).start()
+    until(lambda: worker.holding, what="the worker holds a Task")
+    (service,) = pool.admin.services()
+    assert service.id == f"pool_job_1-{pod.hex}"
+    assert service.manager_name == "alchemiscale.a100"
+
+
+def test_the_command_line_wins_over_the_settings_file(pool: Pool) -> None:
+    manager = f"other-{uuid.uuid4().hex}"
+    pool.register_manager(manager)
+    pool.admin.add_tasks(1, behaviour="hang")
+    worker = pool.worker(arguments=["--name", "from-the-line", "-m", manager]).start()
+    until(lambda: worker.holding, what="the worker holds a Task")
+    (service,) = pool.admin.services()
+    assert service.id.startswith("from_the_line-")
+    assert service.manager_name == "other"
+
+
+def test_holding_is_shown_from_the_claim_to_the_push(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, seconds=0.3)
+    worker = pool.worker().start()
+    until(lambda: pool.admin.task(task).status == "running", what="the Task is claimed")
+    until(lambda: worker.holding, what="the worker shows that it holds a Task", patience=1)
+    message = worker.message()
+    assert message is not None
+    assert (message.outcome, message.task) == (Outcome.HOLDING, task)
+    until(lambda: pool.admin.task(task).status == "complete", what="the result is stored")
+    until(lambda: not worker.holding, what="the worker shows that it holds none", patience=1)
+    assert worker.wait() is Outcome.DONE
+
+
+def test_a_protocol_that_raises_has_its_failed_result_pushed(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour="raise")
+    worker = pool.worker()
+    assert worker.run() is Outcome.DONE
+    (result,) = pool.admin.results(task)
+    assert not result.ok
+    assert "told to raise" in result.tracebacks[0]
+    message = worker.message()
+    assert message is not None
+    assert (message.tasks_done, message.tasks_failed) == (0, 1)
+
+
+def test_after_a_failure_the_next_task_gets_a_process_of_its_own(pool: Pool) -> None:
+    pool.admin.add_tasks(1, behaviour="raise", priority=1)
+    tasks = pool.admin.add_tasks(2, priority=2)
+    worker = pool.worker(max_tasks=3)
+    assert worker.run() is Outcome.DONE
+    processes = {
+        entry["outputs"]["process"]
+        for task in tasks
+        for key, entry in pool.admin.results(task)[0].document
+        if key.startswith("ProtocolUnitResult")
+    }
+    assert len(processes) == 1
+    assert len(worker.logged("device.fit")) == 2
+
+
+def test_heartbeats_go_on_while_the_science_keeps_every_processor_busy(pool: Pool) -> None:
+    pool.admin.add_tasks(1, behaviour="hog", seconds=1.0)
+    assert pool.worker(heartbeat_interval=0.1).run() is Outcome.DONE
+    beats = [entry.wall for entry in pool.admin.audit(endpoint="service_heartbeat")]
+    assert len(beats) >= 5
+    assert max(after - before for before, after in itertools.pairwise(beats)) < 0.8
+
+
+def test_a_flood_of_output_neither_fills_the_memory_nor_the_log(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour="flood", stand_in={"bytes": 60_000_000})
+    worker = pool.worker().start()
+    peak = 0
+    while worker.running.poll() is None:
+        peak = max(peak, worker.peak_memory())
+    assert worker.wait() is Outcome.DONE
+    assert pool.admin.task(task).status == "complete"
+    assert worker.logged("child.output.dropped")
+    assert len(worker.log()) < 100_000
+    assert 0 < peak < 60 * 2**20
+
+
+def test_the_parent_stays_small(pool: Pool) -> None:
+    pool.admin.add_tasks(1, behaviour="hang")
+    worker = pool.worker().start()
+    until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    assert 0 < worker.peak_memory() < 60 * 2**20
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_in_the_middle_of_a_task_gives_it_back(pool: Pool, number: signal.Signals) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour="hang")
+    worker = pool.worker().start()
+    until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    worker.signal(number)
+    assert worker.wait(5) is Outcome.TERMINATED
+    assert pool.admin.task(task).status == "waiting"
+    assert pool.admin.services() == []
+    assert pool.pushes() == 0
+    assert worker.left_behind() == []
+    message = worker.message()
+    assert message is not None
+    assert (message.outcome, message.task) == (Outcome.TERMINATED, task)
+
+
+def test_a_second_signal_changes_nothing(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour="stubborn")
+    worker = pool.worker().start()
+    until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    worker.signal(signal.SIGTERM)
+    until(lambda: worker.logged("worker.leaving"), what="the worker leaves")
+    worker.signal(signal.SIGTERM)
+    worker.signal(signal.SIGINT)
+    assert worker.wait(5) is Outcome.TERMINATED
+    assert pool.admin.task(task).status == "waiting"
+    assert pool.admin.services() == []
+
+
+def test_a_child_that_ignores_sigterm_is_killed(pool: Pool) -> None:
+    pool.admin.add_tasks(1, behaviour="stubborn")
+    worker = pool.worker(stop_grace=0.2).start()
+    until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(5) is Outcome.TERMINATED
+    assert "code=-9" in worker.logged("child.ended")[0]
+
+
+def test_a_signal_before_the_child_is_ready_ends_it_too(pool: Pool) -> None:
+    pool.admin.add_tasks(1)
+    worker = pool.worker(environment={"COMPUTEPOOL_STANDIN_READY": "hang"}).start()
+    until(lambda: pool.admin.services(), what="the service is registered")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(5) is Outcome.TERMINATED
+    assert pool.admin.services() == []
+    assert pool.admin.audit(endpoint="claim") == []
+
+
+def test_a_signal_in_the_first_moment_is_not_lost(pool: Pool) -> None:
+    pool.admin.add_tasks(1)
+    worker = pool.worker().start()
+    until(lambda: worker.logged("worker.started"), what="the worker has started")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(5) is Outcome.TERMINATED
+    assert pool.admin.services() == []
+
+
+def test_what_the_science_has_started_ends_with_it(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour="fork")
+    assert pool.worker().run() is Outcome.DONE
+    document = pool.admin.results(task)[0].document
+    (left,) = [
+        entry["outputs"]["left_behind"]
+        for key, entry in document
+        if key.startswith("ProtocolUnitResult")
+    ]
+    until(lambda: not _alive(left), what="the science's own process is gone", patience=2)
+
+
+def test_a_killed_worker_takes_the_science_with_it(pool: Pool) -> None:
+    pool.admin.add_tasks(1, behaviour="hang")
+    worker = pool.worker().start()
+    until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    (line,) = worker.logged("worker.started")
+    child = int(line.rpartition("child=")[2])
+    assert _alive(child)
+    worker.kill()
+    until(lambda: not _alive(child), what="the child is gone", patience=2)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "stand_in", "what"),
+    [
+        ("segfault", {}, "was killed by SIGSEGV"),
+        ("abort", {}, "was killed by SIGABRT"),
+        ("killed", {}, "was killed by SIGKILL"),
+        ("exit", {"code": 7}, "exited with code 7"),
+    ],
+)
+def test_the_death_of_the_child_gives_the_task_back_and_is_told(
+    pool: Pool, behaviour: str, stand_in: dict[str, int], what: str
+) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour=behaviour, stand_in=stand_in)
+    worker = pool.worker()
+    assert worker.run() is Outcome.TASK_CRASHED
+    assert pool.admin.task(task).status == "waiting"
+    assert pool.admin.services() == []
+    assert pool.pushes() == 0
+    assert worker.left_behind() == []
+    message = worker.message()
+    assert message is not None
+    assert (message.outcome, message.task) == (Outcome.TASK_CRASHED, task)
+    assert what in message.detail
+    assert "the science is about to end" in message.detail
+
+
+def test_a_child_that_breaks_the_protocol_is_ended(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour="gibberish", seconds=60)
+    worker = pool.worker()
+    assert worker.run() is Outcome.TASK_CRASHED
+    assert pool.admin.task(task).status == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "outcome"),
+    [("refuse", Outcome.TASK_UNUSABLE), ("refuse_host", Outcome.TASK_CRASHED)],
+)
+def test_a_task_without_a_result_is_given_back(
+    pool: Pool, behaviour: str, outcome: Outcome
+) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour=behaviour)
+    worker = pool.worker()
+    assert worker.run() is outcome
+    assert pool.admin.task(task).status == "waiting"
+    message = worker.message()
+    assert message is not None
+    assert (message.task, message.detail) == (task, f"told to {behaviour}")
+
+
+@pytest.mark.parametrize(
+    ("ready", "reason"),
+    [
+        ("unfit", "there is no platform CUDA"),
+        ("crash", "the driver has gone"),
+        ("hang", "did not get ready within"),
+    ],
+)
+def test_nothing_is_claimed_with_an_unfit_device(pool: Pool, ready: str, reason: str) -> None:
+    pool.admin.add_tasks(1)
+    worker = pool.worker(
+        environment={"COMPUTEPOOL_STANDIN_READY": ready},
+        openmm_platform="CUDA",
+        ready_timeout=0.5 if ready == "hang" else 30,
+    )
+    assert worker.run() is Outcome.DEVICE_UNFIT
+    assert pool.admin.audit(endpoint="claim") == []
+    assert pool.admin.services() == []
+    message = worker.message()
+    assert message is not None
+    assert reason in message.detail
+
+
+def test_the_worker_registers_while_the_child_gets_ready(pool: Pool) -> None:
+    pool.admin.add_tasks(1)
+    worker = pool.worker(environment={"COMPUTEPOOL_STANDIN_READY_SECONDS": "1.5"})
+    assert worker.run() is Outcome.DONE
+    (registered,) = worker.logged("service.registered")
+    (fit,) = worker.logged("device.fit")
+    assert registered < fit
+
+
+def test_no_secret_is_shown_anywhere(pool: Pool) -> None:
+    key = "a-key-that-nobody-may-read"
+    pool.admin.add_identity("secretive", key, ["*-*-*"])
+    pool.admin.fault("token", "status", status=422, body=f'{{"detail": [{{"input": "{key}"}}]}}')
+    pool.admin.add_tasks(1)
+    worker = pool.worker(identifier="secretive", key=key)
+    worker.run()
+    assert worker.logged("worker.left")
+    for file in (worker.log_file, worker.termination_file):
+        assert key not in file.read_text()
+
+
+def test_the_child_is_told_no_secret(pool: Pool) -> None:
+    pool.admin.add_tasks(1, behaviour="hang")
+    worker = pool.worker().start()
+    until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    (line,) = worker.logged("worker.started")
+    child = int(line.rpartition("child=")[2])
+    for what in ("environ", "cmdline"):
+        assert SimulatorProcess.key.encode() not in Path(f"/proc/{child}/{what}").read_bytes()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
