@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -42,7 +42,7 @@ class Answer:
     """A whole answer. `body` is its JSON value; `detail` what it says went wrong, in one line."""
 
     status: int
-    body: object
+    body: object = field(repr=False)
     detail: str = ""
     retry_after: float | None = None
     date: str = ""

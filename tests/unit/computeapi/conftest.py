@@ -3,10 +3,11 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from unit.computeapi.raw_server import RawServer
+
 from computepool_api.credentials import Credentials
 from computepool_api.transport import ComputeAPI
 from simulator.process import SimulatorProcess
-from unit.computeapi.raw_server import RawServer
 
 IDENTITY = Credentials("compute-identity", "compute-key")
 

@@ -1,4 +1,7 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from computepool_api.answers import NOT_JSON, Answer, check_echo, read_answer, refusal, rejection
 from computepool_api.endpoints import CLAIM, FETCH, INFO
 from computepool_api.errors import (
@@ -8,8 +11,6 @@ from computepool_api.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 TARGETED = "Targeted scope 'odd-a-b' not accessible via scopes for this identity: ['rig-c-p']."
 

@@ -3,20 +3,6 @@
 import re
 
 import pytest
-from computepool_api import endpoints
-from computepool_api.answers import Answer, NoAnswer
-from computepool_api.endpoints import (
-    ENDPOINTS,
-    MAX_TRIES,
-    Endpoint,
-    Happening,
-    Then,
-    happening_of,
-    next_step,
-    pause_before,
-)
-from computepool_api.errors import Unavailable
-from computepool_api.wire import Outgoing
 from unit.computeapi.conftest import MakeAPI
 from unit.computeapi.raw_server import (
     GARBAGE,
@@ -31,6 +17,21 @@ from unit.computeapi.raw_server import (
     ok,
     status,
 )
+
+from computepool_api import endpoints
+from computepool_api.answers import Answer, NoAnswer
+from computepool_api.endpoints import (
+    ENDPOINTS,
+    MAX_TRIES,
+    Endpoint,
+    Happening,
+    Then,
+    happening_of,
+    next_step,
+    pause_before,
+)
+from computepool_api.errors import Unavailable
+from computepool_api.wire import Outgoing
 
 BY_ROW = {endpoint.row: endpoint for endpoint in ENDPOINTS}
 

@@ -5,16 +5,17 @@ import tomllib
 import uuid
 from pathlib import Path
 
-import computepool_api
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import computepool_api
 from computepool_api.ids import (
     ComputeManagerID,
     ComputeServiceID,
     to_alchemiscale_name,
     to_kubernetes_name,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from simulator.identifiers import ComputeID
 
 HEX = "109c880dd13e41b08a3541db399ae394"

@@ -1,6 +1,9 @@
 import contextlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from computepool_api.errors import UnexpectedAnswer
 from computepool_api.models import (
     Claim,
@@ -11,8 +14,6 @@ from computepool_api.models import (
     parse_instruction,
     parse_result_ref,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -1,9 +1,10 @@
 import json
 
 import pytest
-from computepool_api.outcomes import MAX_BYTES, Outcome, TerminationMessage
 from hypothesis import given
 from hypothesis import strategies as st
+
+from computepool_api.outcomes import MAX_BYTES, Outcome, TerminationMessage
 
 MESSAGES = st.builds(
     TerminationMessage,

@@ -1,9 +1,10 @@
 import itertools
 
 import pytest
-from computepool_api.scope import Scope, scope_of_task
 from hypothesis import given
 from hypothesis import strategies as st
+
+from computepool_api.scope import Scope, scope_of_task
 
 WORD = st.sampled_from(["a", "b", "C_1"])
 SCOPES = st.builds(

@@ -5,12 +5,6 @@ import time
 from email.utils import formatdate
 
 import pytest
-from computepool_api.credentials import Credentials
-from computepool_api.endpoints import INFO
-from computepool_api.errors import CredentialsRefused, Unavailable, UnexpectedAnswer
-from computepool_api.tokens import REFUSAL_KEPT, read_token
-from computepool_api.transport import ComputeAPI
-from computepool_api.wire import Outgoing
 from unit.computeapi.conftest import MakeAPI
 from unit.computeapi.raw_server import (
     HANG,
@@ -23,6 +17,13 @@ from unit.computeapi.raw_server import (
     ok,
     status,
 )
+
+from computepool_api.credentials import Credentials
+from computepool_api.endpoints import INFO
+from computepool_api.errors import CredentialsRefused, Unavailable, UnexpectedAnswer
+from computepool_api.tokens import REFUSAL_KEPT, read_token
+from computepool_api.transport import ComputeAPI
+from computepool_api.wire import Outgoing
 
 INFORM = Outgoing("/info")
 NOW = 1_800_000_000.0
