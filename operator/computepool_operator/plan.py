@@ -29,6 +29,8 @@ MANAGER_EXPIRY = timedelta(hours=1)
 
 LONGEST_BACKOFF = timedelta(hours=1)
 
+_CLOCK_SLACK = timedelta(seconds=5)
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
@@ -224,12 +226,17 @@ def _size(
     wanted = math.ceil(uncovered_tasks / per_worker)
 
     if memory.failing is not None:
+        retry_at = memory.failing.retry_at
+        if memory.futile is not None and wanted == 0:
+            retry_at = max(retry_at, memory.futile.retry_at)
         reason = Verdict(
             Reason.WORKERS_FAILING,
             f"The last {memory.consecutive_failures} workers failed; see their pods' termination "
-            f"messages. One worker tries again at {_time(memory.failing.retry_at)}.",
+            f"messages. One worker tries again at {_time(retry_at)}.",
         )
-        return _try_one(memory.failing, memory, unclaimed, num_tasks, room, now, reason)
+        on_trial = _has_canary(workers, memory.failing) or bool(unclaimed)
+        create = int(now >= retry_at and not on_trial and num_tasks > 0 and room > 0)
+        return create, reason, memory
     if memory.futile is not None and wanted == 0 and num_tasks > covered_tasks:
         reason = Verdict(
             Reason.NOTHING_CLAIMABLE,
@@ -237,7 +244,8 @@ def _size(
             "(a hub or Task of weight 0, or scopesExclude). One worker tries again at "
             f"{_time(memory.futile.retry_at)}.",
         )
-        return _try_one(memory.futile, memory, unclaimed, num_tasks, room, now, reason)
+        create = int(now >= memory.futile.retry_at and not unclaimed and room > 0)
+        return create, reason, memory
 
     create = min(wanted, room, spec.max_submit_per_cycle)
     return create, _explain(spec, counts, num_tasks, wanted, create), memory
@@ -288,18 +296,14 @@ def _with_trouble(verdict: Verdict, workers: Sequence[Worker]) -> Verdict:
     return replace(verdict, message=message)
 
 
-def _try_one(
-    backoff: Backoff,
-    memory: Memory,
-    unclaimed: Sequence[Worker],
-    num_tasks: int,
-    room: int,
-    now: datetime,
-    verdict: Verdict,
-) -> tuple[int, Verdict, Memory]:
-    """One trial worker once the pause is over, and only one at a time."""
-    create = int(now >= backoff.retry_at and not unclaimed and num_tasks > 0 and room > 0)
-    return create, verdict, memory
+def _has_canary(workers: Sequence[Worker], failing: Backoff) -> bool:
+    """Whether a worker that was created to try is still at it: its end decides, not its claim.
+
+    No worker is created during the pause, so every younger one is a canary. The slack is for the
+    clock of the API server, which may be behind ours; `retryAfter` is never that short.
+    """
+    since = failing.retry_at - _CLOCK_SLACK
+    return any(not worker.finished and worker.created_at >= since for worker in workers)
 
 
 def _judge_finished(
