@@ -1,0 +1,136 @@
+"""Plain values for tests of the operator: specs, workers, and a pool planned cycle by cycle."""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from computepool_api.ids import ComputeServiceID, to_alchemiscale_name
+from computepool_api.models import Instruction, OkInstruction
+from computepool_api.outcomes import Outcome, TerminationMessage
+from computepool_operator.plan import Memory, Observation, Plan, Unknown, plan
+from computepool_operator.pool import PoolSpec
+from computepool_operator.workers import Worker, WorkerState
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+
+def make_spec(**fields: Any) -> PoolSpec:
+    """A spec with the defaults of the CRD; `worker`, `job` and the like are merged over them."""
+    body: dict[str, Any] = {
+        "compute_api": {
+            "url": "https://compute.example.org",
+            "credentials_secret_ref": {"name": "alchemiscale-compute"},
+        },
+        "worker": {"image": "registry.example.org/worker:v1"},
+    }
+    for name, value in fields.items():
+        below = body.get(name)
+        merge = isinstance(below, dict) and isinstance(value, Mapping)
+        body[name] = {**below, **value} if merge else value  # type: ignore[dict-item]
+    return PoolSpec.model_validate(body)
+
+
+def make_worker(
+    state: WorkerState | str,
+    name: str = "a100-x",
+    *,
+    outcome: Outcome | None = None,
+    finished_at: datetime | None = None,
+    created_at: datetime = NOON - HOUR,
+    trouble: str = "",
+) -> Worker:
+    """A worker of a state, with the fields that a worker of that state has."""
+    state = WorkerState(state)
+    on_a_node = state is not WorkerState.PENDING
+    return Worker(
+        name=name,
+        uid=f"uid-{name}",
+        state=state,
+        created_at=created_at,
+        pod=f"{name}-pod" if on_a_node else None,
+        node="node-1" if on_a_node else None,
+        service_id=make_service_id(name) if on_a_node else None,
+        trouble=trouble,
+        finished_at=(finished_at or NOON) if state.finished else None,
+        exit_code=(0 if state is WorkerState.SUCCEEDED else 1) if state.finished else None,
+        message=None if outcome is None else TerminationMessage(outcome),
+    )
+
+
+def make_service_id(name: str) -> ComputeServiceID:
+    """The id under which the pod of a Job registers."""
+    return ComputeServiceID.new(to_alchemiscale_name(name), uuid.uuid5(uuid.NAMESPACE_DNS, name))
+
+
+def fleet(**numbers: int) -> tuple[Worker, ...]:
+    """So many workers of each state: `fleet(pending=2, running=1)`."""
+    return tuple(
+        make_worker(state.capitalize(), f"{state}-{number}")
+        for state, count in numbers.items()
+        for number in range(count)
+    )
+
+
+def ended(outcome: Outcome | None, *names: str, at: datetime = NOON) -> tuple[Worker, ...]:
+    """Workers that ended so: with exit code 0 they have succeeded, without a word they failed."""
+    good = outcome is not None and outcome.exit_code == 0
+    state = WorkerState.SUCCEEDED if good else WorkerState.FAILED
+    return tuple(make_worker(state, name, outcome=outcome, finished_at=at) for name in names)
+
+
+def ok(num_tasks: int, services: Iterable[str] = ()) -> OkInstruction:
+    return OkInstruction(num_tasks, tuple(services))
+
+
+def plan_once(
+    instruction: Instruction | Unknown,
+    workers: Sequence[Worker] = (),
+    memory: Memory | None = None,
+    *,
+    now: datetime = NOON,
+    generation: int = 1,
+    **spec: Any,
+) -> Plan:
+    """One cycle, of a pool that has reported a minute ago unless `memory` says otherwise."""
+    memory = memory or Memory(judged=frozenset(), reported_at=now - MINUTE)
+    return plan(
+        make_spec(**spec), Observation(tuple(workers), instruction, generation), memory, now
+    )
+
+
+@dataclass
+class PlannedPool:
+    """A pool whose cycles follow one another: each leaves its memory to the next."""
+
+    spec: PoolSpec = field(default_factory=make_spec)
+    now: datetime = NOON
+    generation: int = 1
+    memory: Memory = field(default_factory=lambda: Memory(reported_at=NOON))
+
+    def cycle(
+        self,
+        instruction: Instruction | Unknown | int,
+        workers: Sequence[Worker] = (),
+        *,
+        after: timedelta = SECOND,
+    ) -> Plan:
+        """One cycle, so much later; a number stands for OK with so many Tasks waiting."""
+        self.now += after
+        if isinstance(instruction, int):
+            instruction = ok(instruction)
+        observation = Observation(tuple(workers), instruction, self.generation)
+        decided = plan(self.spec, observation, self.memory, self.now)
+        self.memory = decided.memory
+        if decided.saturation is not None:
+            self.memory = replace(self.memory, reported_at=self.now)
+        return decided
+
+
+def table(cases: Mapping[str, Any]) -> pytest.MarkDecorator:
+    """Run a test for each case of a table whose keys are sentences."""
+    return pytest.mark.parametrize("case", [pytest.param(c, id=name) for name, c in cases.items()])

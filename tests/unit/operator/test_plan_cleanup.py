@@ -1,0 +1,157 @@
+"""What is cleaned up: services of ended workers, finished Jobs beyond those kept; the counts."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from unit.operator.builders import (
+    HOUR,
+    MINUTE,
+    NOON,
+    PlannedPool,
+    ended,
+    fleet,
+    make_service_id,
+    make_worker,
+    ok,
+    plan_once,
+    table,
+)
+
+from computepool_api.outcomes import Outcome
+from computepool_operator.plan import Memory
+from computepool_operator.workers import Worker, WorkerCounts, WorkerState, count
+
+
+@dataclass(frozen=True)
+class Reaping:
+    """This worker exists, the service of its pod is registered or not: it is reaped or not."""
+
+    worker: Worker
+    registered: bool
+    reaped: bool
+
+
+REAPED = {
+    "a failed worker's service": Reaping(make_worker("Failed"), registered=True, reaped=True),
+    "a succeeded worker's, should its deregistration have been lost": Reaping(
+        make_worker("Succeeded"), registered=True, reaped=True
+    ),
+    "none that is not registered": Reaping(make_worker("Failed"), registered=False, reaped=False),
+    "none of a running worker": Reaping(make_worker("Running"), registered=True, reaped=False),
+    "none of a starting worker": Reaping(make_worker("Starting"), registered=True, reaped=False),
+    "none of a worker on its way out": Reaping(
+        make_worker("Ending"), registered=True, reaped=False
+    ),
+}
+
+
+@table(REAPED)
+def test_reaped_is(case: Reaping) -> None:
+    service = make_service_id(case.worker.name)
+    decided = plan_once(ok(0, [service] if case.registered else []), [case.worker])
+    assert decided.reap == ((service,) if case.reaped else ())
+
+
+def test_services_of_no_worker_of_this_pool_are_left_alone() -> None:
+    strangers = [make_service_id("somebody-else"), "a.name.of.another.form", "x-y-z"]
+    assert plan_once(ok(0, strangers), fleet(failed=2)).reap == ()
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Of these finished workers, those named are removed."""
+
+    workers: tuple[Worker, ...]
+    pruned: tuple[str, ...]
+    succeeded: int = 2
+    failed: int = 2
+
+
+def at(state: str, **hours_ago: float) -> tuple[Worker, ...]:
+    return tuple(
+        make_worker(state, name, finished_at=NOON - timedelta(hours=ago))
+        for name, ago in hours_ago.items()
+    )
+
+
+PRUNED = {
+    "none while there are no more than are kept": Pruning(at("Succeeded", a=2, b=1), ()),
+    "the oldest, so that the newest are kept": Pruning(at("Succeeded", a=1, b=3, c=2), ("b",)),
+    "all but the newest two": Pruning(at("Failed", a=1, b=4, c=2, d=3), ("b", "d")),
+    "of each kind by its own number": Pruning(
+        (*at("Succeeded", a=3, b=2, c=1), *at("Failed", d=9, e=8)), ("a",)
+    ),
+    "all where none is kept": Pruning(at("Succeeded", a=2, b=1), ("a", "b"), succeeded=0),
+    "no worker that has not finished": Pruning(fleet(pending=4, running=4, ending=4), ()),
+    "of several that finished at once, the first by name": Pruning(
+        at("Succeeded", b=1, a=1, c=1), ("a",)
+    ),
+}
+
+
+@table(PRUNED)
+def test_pruned_is(case: Pruning) -> None:
+    kept = {"keep_succeeded": case.succeeded, "keep_failed": case.failed}
+    decided = plan_once(ok(0), case.workers, job=kept, max_compute_services=20)
+    assert tuple(worker.name for worker in decided.prune) == case.pruned
+
+
+def test_a_worker_is_reaped_before_it_is_pruned() -> None:
+    # Its Job is what the service's id leads back to.
+    dead = fleet(failed=1)
+    decided = plan_once(ok(0, [make_service_id(dead[0].name)]), dead, job={"keep_failed": 0})
+    assert decided.reap == (make_service_id(dead[0].name),)
+    assert decided.prune == dead
+
+
+class TestCounts:
+    def test_each_worker_is_counted_once(self) -> None:
+        workers = fleet(pending=1, starting=2, running=3, ending=4, succeeded=5, failed=6)
+        assert count(workers) == WorkerCounts(1, 2, 3, 4, 5, 6)
+
+    def test_active_are_all_that_have_not_finished(self) -> None:
+        counts = WorkerCounts(pending=1, starting=2, running=3, ending=4, succeeded=5, failed=6)
+        assert counts.active == 10
+
+    def test_every_state_is_finished_or_active(self) -> None:
+        for state in WorkerState:
+            counts = count([make_worker(state)])
+            assert (counts.active == 0) is state.finished
+
+    def test_only_what_has_claimed_nothing_may_claim_first(self) -> None:
+        assert {state for state in WorkerState if state.may_claim_first} == {"Pending", "Starting"}
+
+
+class TestTotals:
+    def total(self, memory: Memory, workers: tuple[Worker, ...]) -> tuple[int, int]:
+        kept = count(workers)
+        return memory.gone_succeeded + kept.succeeded, memory.gone_failed + kept.failed
+
+    def test_a_pruned_worker_is_still_counted(self) -> None:
+        pool = PlannedPool()
+        for workers in (
+            ended(Outcome.DONE, "a", "b"),
+            (*ended(Outcome.DONE, "b", "c"), *ended(None, "d")),
+            ended(Outcome.DONE, "c"),
+        ):
+            decided = pool.cycle(0, workers, after=MINUTE)
+        assert self.total(decided.memory, workers) == (3, 1)
+
+    def test_a_restart_takes_the_totals_up(self) -> None:
+        # What is left in the status counts all that ever finished, those that are kept included.
+        pool = PlannedPool(memory=Memory(gone_succeeded=40, gone_failed=2, reported_at=NOON))
+        workers = fleet(succeeded=3, failed=1)
+        decided = pool.cycle(0, workers, after=HOUR)
+        assert self.total(decided.memory, workers) == (40, 2)
+
+    def test_a_status_that_was_never_written_gives_no_negative_number(self) -> None:
+        pool = PlannedPool(memory=Memory(reported_at=NOON))
+        workers = fleet(succeeded=3)
+        decided = pool.cycle(0, workers)
+        assert self.total(decided.memory, workers) == (3, 0)
+
+    def test_totals_grow_while_the_server_cannot_be_asked(self) -> None:
+        pool = PlannedPool()
+        pool.cycle(0, fleet(succeeded=1))
+        decided = pool.cycle(0, ())
+        assert self.total(decided.memory, ()) == (1, 0)
