@@ -91,16 +91,16 @@ def build(
 ) -> Image:
     """Build the Dockerfile at ``path`` with ``engine`` ("buildah" or "docker").
 
-    Returns at once when neither the Dockerfile, its arguments, its base nor any file that it
-    copies has changed since the archive in the cache was made. Raises TestClusterError with the
-    end of the build's output.
+    Returns at once when neither the Dockerfile, its arguments, an image of ours among these, nor
+    any file that it copies has changed since the archive in the cache was made. Raises
+    TestClusterError with the end of the build's output.
     """
     text = path.read_text()
     given = dict(build_args or {})
-    base = _identity(given.get("BASE", ""))
-    key = dockerfile.content_key(text, given, context, f"{engine} {base}")
+    bases = " ".join(_identity(value) for _, value in sorted(given.items()))
+    key = dockerfile.content_key(text, given, context, f"{engine} {bases}")
     folder = cache_folder() / "images"
-    name = tag.rpartition("/")[2].replace(":", "-")
+    name = _file_name(tag)
     archive = folder / f"{name}-{engine}-{key}.tar"
     with locked(folder / f"{name}.lock", progress):
         if not archive.exists():
@@ -110,7 +110,6 @@ def build(
             for other in folder.glob(f"{name}-{engine}-*.tar"):
                 if other != archive:
                     other.unlink()
-            archive.with_suffix(".tag").write_text(tag)
     return Image(tag, archive)
 
 
@@ -139,13 +138,16 @@ def host_settings(
     return arguments, mounts
 
 
-def _identity(base: str) -> str:
-    """Return what tells one state of a base image from another, when we built it ourselves."""
-    if not base.startswith("localhost/"):
-        return base
-    name = base.rpartition("/")[2].replace(":", "-")
-    archives = sorted((cache_folder() / "images").glob(f"{name}-*.tar"))
-    return " ".join([base, *(archive.name for archive in archives)])
+def _identity(value: str) -> str:
+    """Return what tells one state of an image that we built from another; else nothing."""
+    if not value.startswith("localhost/"):
+        return ""
+    archives = sorted((cache_folder() / "images").glob(f"{_file_name(value)}-*.tar"))
+    return " ".join(archive.name for archive in archives)
+
+
+def _file_name(tag: str) -> str:
+    return tag.rpartition("/")[2].replace(":", "-")
 
 
 def _build_archive(

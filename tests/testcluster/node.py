@@ -87,7 +87,12 @@ def start(plane: ControlPlane, binaries: Binaries, network: Network) -> None:
 
 
 def load_image(state: StateFolder, archive: Path) -> None:
-    """Import the images of a docker-archive into the node's containerd."""
+    """Import the images of a docker-archive into the node's containerd.
+
+    Raises TestClusterError if the cluster has no node or the import fails.
+    """
+    if not socket_path(state).exists():
+        raise TestClusterError(f"{archive} was not loaded: the cluster has no node")
     client = packages.command("ctr") or "ctr"
     address = [f"--address={socket_path(state)}", f"--namespace={CONTAINERD_NAMESPACE}"]
     snapshotter = f"--snapshotter={_snapshotter(state.path)}"

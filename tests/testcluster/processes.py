@@ -73,7 +73,7 @@ def only_child(name: str, parent: Process) -> Process:
     """Return the one child of ``parent``; TestClusterError if it has none or several."""
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
     if len(children) != 1:
-        raise TestClusterError(died(parent, f"its child {name}, of which there are {children}"))
+        raise TestClusterError(died(parent, f"it should have one child, and has {len(children)}"))
     pid = int(children[0])
     return Process(name, pid, _start_time(pid) or 0, parent.log)
 
@@ -140,18 +140,18 @@ def wait_until(
     while not condition():
         for process in watched:
             if not is_alive(process):
-                raise TestClusterError(died(process, what))
+                raise TestClusterError(died(process, f"while waiting for {what}"))
         if time.monotonic() > deadline:
             logs = "".join(f"\n  {process.log}" for process in watched)
             raise TestClusterError(f"{what}: not so after {timeout:.0f} s. The logs are:{logs}")
         time.sleep(poll)
 
 
-def died(process: Process, meanwhile: str) -> str:
-    """Return the message for a process that ended although it should serve."""
+def died(process: Process, remark: str) -> str:
+    """Return the message for a process that has ended although it should not."""
     log = Path(process.log)
     said = tail(log.read_text(errors="replace")) if log.is_file() else "(no log)"
-    return f"{process.name} died (waiting for: {meanwhile}). The end of {log}:\n{said}"
+    return f"{process.name} died ({remark}). The end of {log}:\n{said}"
 
 
 def _signal(process: Process, number: signal.Signals) -> None:
