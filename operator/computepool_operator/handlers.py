@@ -1,8 +1,8 @@
 """Where kopf and the operator meet, and the only module that imports kopf.
 
 kopf watches the pools and runs the process; what it sees is handed to `Pools`. Its daemons are not
-used: they keep their state in annotations, and a deletion that a restart interrupts would be
-forgotten by them (docs/decisions/0002-loops-of-our-own.md).
+used: kopf drops its finalizer from a pool that is being deleted while the operator restarts, and
+the pool would go without its workers and its manager (docs/decisions/0002-loops-of-our-own.md).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import kopf
 
 from .cluster import Cluster
 from .health import HealthServer
-from .kubeapi import KubeAPI, service_account
+from .kubeapi import KubeAPI, KubernetesError, NotFound, service_account
 from .leader import Leadership
 from .loop import Tools
 from .options import Options
@@ -23,6 +23,9 @@ from .pool import GROUP, PLURAL, VERSION
 from .pools import Pools
 
 logger = logging.getLogger(__name__)
+
+DEFINITION_RETRY = 5.0
+"""Seconds between looks for the CRD."""
 
 
 class Operator:
@@ -72,7 +75,6 @@ class Operator:
             identity=self._options.identity,
             on_change=self._pools.workers_changed,
         )
-        self._spawn(cluster.run(), "mirrors of Jobs and pods")
         if self._options.health_port:
             self._health = HealthServer(
                 self._options.health_port,
@@ -80,7 +82,25 @@ class Operator:
                 ready=lambda: cluster.fresh,
             )
             await self._health.start()
+        await self._definition_exists(self._api)
+        self._spawn(cluster.run(), "mirrors of Jobs and pods")
         self._spawn(self._serve(self._api, cluster), "serving pools")
+
+    async def _definition_exists(self, api: KubeAPI) -> None:
+        """Wait until pools are a known kind: kopf looks only once, when it starts."""
+        while True:
+            try:
+                await api.request("GET", f"/apis/{GROUP}/{VERSION}")
+            except NotFound:
+                logger.warning(
+                    "there is no CRD for pools yet: apply crds/",
+                    extra={"resource": f"{PLURAL}.{GROUP}", "retry_seconds": DEFINITION_RETRY},
+                )
+            except KubernetesError as error:
+                logger.warning("the Kubernetes API can't be asked", extra={"error": str(error)})
+            else:
+                return
+            await asyncio.sleep(DEFINITION_RETRY)
 
     async def _serve(self, api: KubeAPI, cluster: Cluster) -> None:
         async def begin() -> None:

@@ -213,7 +213,7 @@ def _container(spec: PoolSpec) -> dict[str, Any]:
         # Ready exactly while the worker holds a Task: it makes and removes the file.
         "readinessProbe": {
             "exec": {"command": ["test", "-e", f"{STATE_DIR}/holding"]},
-            "periodSeconds": 2,
+            "periodSeconds": 1,
             "failureThreshold": 1,
             "successThreshold": 1,
             "timeoutSeconds": 5,
