@@ -1,15 +1,14 @@
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+from unit.computeapi.helpers import IDENTITY, MakeAPI
 from unit.computeapi.raw_server import RawServer
 
-from computepool_api.credentials import Credentials
 from computepool_api.transport import ComputeAPI
 from simulator.process import SimulatorProcess
-
-IDENTITY = Credentials("compute-identity", "compute-key")
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +44,6 @@ def pauses() -> list[float]:
     return []
 
 
-MakeAPI = Callable[..., ComputeAPI]
-
-
 @pytest.fixture
 async def make_api(pauses: list[float]) -> AsyncIterator[MakeAPI]:
     """Make clients that do not pause, and are closed in the end."""
@@ -57,14 +53,14 @@ async def make_api(pauses: list[float]) -> AsyncIterator[MakeAPI]:
         pauses.append(seconds)
         await asyncio.sleep(0)
 
-    def make(url: str, **options: object) -> ComputeAPI:
-        settings: dict[str, object] = {
+    def make(url: str, **options: Any) -> ComputeAPI:
+        settings: dict[str, Any] = {
             "credentials": lambda: IDENTITY,
             "sleep": sleep,
             "random": random.Random(7),
             **options,
         }
-        api = ComputeAPI(url, **settings)  # type: ignore[arg-type]
+        api = ComputeAPI(url, **settings)
         made.append(api)
         return api
 

@@ -97,24 +97,29 @@ class RawServer:
     """Answers request number n with reply number n; the last reply is for all that follow.
 
     `replies` may be a function of the request. `/token` has replies of its own, by default a token.
-    `take_of_body` says of a path how many bytes of a request's body to read before replying.
+    `take_of_body` says of a path how many bytes of a request's body to read before replying;
+    after a request of `last_path` nobody listens any more.
     """
 
     def __init__(self) -> None:
         self.replies: Sequence[Reply] | Callable[[Request], Reply] = [ok()]
         self.token_replies: Sequence[Reply] = [ok({"access_token": jwt(), "token_type": "bearer"})]
         self.take_of_body: dict[str, int] = {}
+        self.last_path = ""
         self.requests: list[Request] = []
         self.token_requests: list[Request] = []
         self.asked_for_a_token = asyncio.Event()
         self.connections = 0
         self.url = ""
+        self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["RawServer"]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async def running(self, port: int = 0) -> AsyncIterator["RawServer"]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+        self._server = server
+        self.port = server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         try:
             yield self
         finally:
@@ -155,6 +160,8 @@ class RawServer:
             body = await reader.readexactly(length if early is None else min(early, length))
             request = Request(connection, method, target, headers, body)
             reply = self._choose(request)
+            if target == self.last_path:
+                self._server.close()
             writer.write(reply.data)
             await writer.drain()
             match reply.end:

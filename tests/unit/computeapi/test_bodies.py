@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.computeapi.helpers import names
 from unit.computeapi.raw_server import RawServer, Reply, Request, http, ok
 
 from computepool_api.bodies import (
@@ -32,10 +33,6 @@ async def pieces(*parts: bytes) -> AsyncGenerator[bytes]:
 
 async def joined(stream: AsyncGenerator[bytes]) -> bytes:
     return b"".join([piece async for piece in stream])
-
-
-def names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()]
 
 
 def appear(path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from unit.computeapi.conftest import MakeAPI
+from unit.computeapi.helpers import MakeAPI
 from unit.computeapi.raw_server import (
     GARBAGE,
     HANG,

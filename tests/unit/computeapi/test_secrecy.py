@@ -2,11 +2,11 @@
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from unit.computeapi.conftest import MakeAPI
+from unit.computeapi.helpers import MakeAPI
 from unit.computeapi.raw_server import (
     GARBAGE,
     HANG,
@@ -46,7 +46,7 @@ def assert_silent(text: str) -> None:
 
 def whole_story(error: BaseException, *, with_locals: bool = True) -> str:
     """Everything that any reporter could show: the locals of each frame, the chain, the args."""
-    parts = []
+    parts: list[str] = []
     below: BaseException | None = error
     while below is not None:
         assert type(below).__module__ == "computepool_api.errors"
@@ -111,7 +111,7 @@ async def test_calls_that_fail(
     client = ComputeServiceClient(api)
     result = tmp_path / "result.json"
     result.write_text("{}")
-    calls = [
+    calls: list[Callable[[], Awaitable[object]]] = [
         lambda: client.claim(SERVICE, scopes=[]),
         lambda: client.fetch(TASK, tmp_path / "task.json"),
         lambda: client.push(TASK, SERVICE, result),

@@ -5,7 +5,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from unit.computeapi.conftest import MakeAPI
+from unit.computeapi.helpers import MakeAPI
 from unit.computeapi.raw_server import (
     HANG,
     RESET,

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from unit.computeapi.conftest import IDENTITY, MakeAPI
+from unit.computeapi.helpers import IDENTITY, MakeAPI
 from unit.computeapi.raw_server import (
     End,
     RawServer,
