@@ -179,6 +179,13 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
+def _grace(value: object) -> float:
+    # As terminationGracePeriodSeconds, of which it is a copy: 0 means killed at once.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError("a number of seconds of at least 0")
+    return float(value)
+
+
 def _manager(value: object) -> ComputeManagerID:
     try:
         return ComputeManagerID.parse(_text(value))
@@ -264,5 +271,5 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "result_patience": _seconds,
     "push_pause": _seconds,
     "stop_grace": _seconds,
-    "termination_grace": _seconds,
+    "termination_grace": _grace,
 }

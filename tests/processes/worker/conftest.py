@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from processes.worker.harness import Pool
+
 from simulator.process import SimulatorProcess
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from computepool_api.outcomes import Outcome, TerminationMessage
 from simulator.process import SimulatorProcess
 
@@ -31,7 +32,10 @@ def until(condition: Callable[[], object], *, what: str, patience: float = PATIE
 
 @dataclass
 class Worker:
-    """One worker and the directory that holds all it may leave behind."""
+    """One worker and the directory that holds all it may leave behind.
+
+    `child` is the program that takes the place of its child; empty: its own.
+    """
 
     directory: Path
     url: str
@@ -82,7 +86,7 @@ class Worker:
             name: value for name, value in os.environ.items() if not name.startswith("COMPUTEPOOL_")
         }
         environment |= {
-            "COMPUTEPOOL_WORKER_CHILD": self.child,
+            **({"COMPUTEPOOL_WORKER_CHILD": self.child} if self.child else {}),
             "COMPUTEPOOL_TERMINATION_LOG": str(self.termination_file),
             **self.environment,
         }

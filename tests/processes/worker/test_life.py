@@ -7,8 +7,9 @@ import uuid
 from pathlib import Path
 
 import pytest
-from computepool_api.outcomes import Outcome
 from processes.worker.harness import Pool, until
+
+from computepool_api.outcomes import Outcome
 from simulator.process import SimulatorProcess
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from computepool_api.outcomes import Outcome
 from processes.worker.harness import Pool, until
+
+from computepool_api.outcomes import Outcome
 
 
 def test_a_lost_registration_means_that_nothing_is_pushed(pool: Pool) -> None:

@@ -1,0 +1,42 @@
+"""Transformations of gufe's own test Protocols. Only importable where gufe is."""
+
+import json
+from typing import Any
+
+from gufe import ChemicalSystem, SolventComponent, Transformation
+from gufe.protocols import ProtocolDAGResult
+from gufe.tests.test_protocol import BrokenProtocol, DummyProtocol
+from gufe.tokenization import JSON_HANDLER
+
+
+def transformation(protocol: type[DummyProtocol] = DummyProtocol, repeats: int = 3) -> Any:
+    settings = protocol.default_settings()
+    settings.n_repeats = repeats
+    return Transformation(
+        stateA=ChemicalSystem({"solvent": SolventComponent()}),
+        stateB=ChemicalSystem({"solvent": SolventComponent(smiles="CO")}),
+        protocol=protocol(settings),
+        mapping=None,
+        name=f"{protocol.__name__} x {repeats}",
+    )
+
+
+def as_chain(item: Any) -> list[Any]:
+    """Write it as servers since 0.8 do."""
+    chain: list[Any] = json.loads(json.dumps(item.to_keyed_chain(), cls=JSON_HANDLER.encoder))
+    return chain
+
+
+def as_text(item: Any) -> str:
+    """Write it as servers before 0.8 do: the JSON of one nested dictionary."""
+    return json.dumps(item.to_dict(), cls=JSON_HANDLER.encoder)
+
+
+__all__ = [
+    "BrokenProtocol",
+    "DummyProtocol",
+    "ProtocolDAGResult",
+    "as_chain",
+    "as_text",
+    "transformation",
+]
