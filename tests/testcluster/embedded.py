@@ -49,6 +49,7 @@ def up(path: Path, reason: str, progress: Progress) -> Cluster:
     try:
         with timed(progress, f"control plane {programs.version} ready"):
             net = network.create(state.id)
+            state.update(subnet=str(net.subnet))
             plane = controlplane.start(state, programs, net.host_address)
         with timed(progress, "node ready"):
             node.start(plane, programs, net)
