@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from computepool_api.outcomes import Outcome, TerminationMessage
 from simulator.process import SimulatorProcess
 
 STANDIN = Path(__file__).resolve().parents[2] / "standin" / "child.py"
+STANDIN_COMMAND = shlex.join([sys.executable, str(STANDIN)])
 PATIENCE = 20.0
 
 
@@ -39,7 +41,7 @@ class Worker:
 
     directory: Path
     url: str
-    child: str = f"{sys.executable} {STANDIN}"
+    child: str = STANDIN_COMMAND
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
@@ -168,7 +170,7 @@ class Pool:
         *,
         environment: Mapping[str, str] | None = None,
         arguments: list[str] | None = None,
-        child: str | None = None,
+        child: str = STANDIN_COMMAND,
         **settings: Any,
     ) -> Worker:
         worker = Worker(
@@ -177,7 +179,7 @@ class Pool:
             settings=settings,
             environment=dict(environment or {}),
             arguments=arguments or [],
-            **({} if child is None else {"child": child}),
+            child=child,
         )
         self._workers.append(worker)
         return worker
