@@ -7,7 +7,6 @@ workers that run. Errors name files and never repeat what is in them.
 from pathlib import Path
 
 from computepool_api.credentials import Credentials, CredentialSource
-
 from computepool_worker.documents import DocumentError, read_mapping
 from computepool_worker.settings import Settings
 

@@ -24,7 +24,6 @@ from computepool_api.outcomes import Outcome, TerminationMessage
 from computepool_api.scope import Scope
 from computepool_api.service_client import ComputeServiceClient
 from computepool_api.transport import ComputeAPI
-
 from computepool_worker.boundary import Done, Execute, Refused
 from computepool_worker.child_process import Child, ChildLostError
 from computepool_worker.endings import Ending, EndOfLifeError, ending_of

@@ -7,7 +7,6 @@ from computepool_api.ids import ComputeServiceID
 from computepool_api.outcomes import Outcome
 from computepool_api.service_client import ComputeServiceClient
 from computepool_api.transport import ComputeAPI
-
 from computepool_worker import __version__
 from computepool_worker.child_process import Child
 from computepool_worker.child_start import Started

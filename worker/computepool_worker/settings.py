@@ -11,7 +11,6 @@ from pathlib import Path
 
 from computepool_api.ids import ComputeManagerID
 from computepool_api.scope import Scope
-
 from computepool_worker.documents import DocumentError, read_mapping
 
 # Settings that this worker knows and does not use: it leaves when nothing is to be claimed, keeps

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Mapping
 
 from computepool_api.outcomes import Outcome, TerminationMessage
-
 from computepool_worker import child_start, logs
 from computepool_worker.boundary import Prepare
 from computepool_worker.cli import Arguments
