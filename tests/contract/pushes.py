@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import zstandard
+
 from simulator.documents import encode_bytes
 
 from .recordings import example

@@ -1,14 +1,18 @@
 """Replaying a session of recorded cases: sending each again and comparing what comes back."""
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
+
 from simulator.client import AdminClient
+from simulator.identifiers import ComputeID
 
 from .binding import Binding, MismatchError
 from .observing import observe
@@ -25,6 +29,7 @@ _COMPARED_HEADERS = (
     "content-type", "www-authenticate", "allow", "location", "vary", "content-encoding"
 )  # fmt: skip
 _TIMEOUT = 30.0
+_MOST_DUPLICATES = 4
 
 
 class NeedsAdminError(Exception):
@@ -333,14 +338,15 @@ class Replay:
 
     def _tidy(self) -> None:
         """Remove from a real server whatever this session registers, or an earlier run left."""
-        paths = [case.path for case in self.session.cases()]
+        paths = [self._path(case) for case in self.session.cases()]
         for service in _ids(paths, "computeservice"):
             self._try(f"/computeservice/{service}/deregister")
-        for name in {manager.partition("-")[0] for manager in _ids(paths, "computemanager")}:
-            self._try(f"/computemanager/{name}/clear_error")
-            own = f"{name}-{'0' * 32}"
-            while self._try(f"/computemanager/{own}/register", {"steal": True}) == 422:
-                pass
+        for name in {manager.name for manager in _ids(paths, "computemanager")}:
+            own = ComputeID(name, "0" * 32)
+            for _ in range(_MOST_DUPLICATES):
+                self._try(f"/computemanager/{name}/clear_error")
+                if self._try(f"/computemanager/{own}/register", {"steal": True}) != 422:
+                    break
             self._try(f"/computemanager/{own}/deregister")
 
     def _try(self, path: str, body: Any = None) -> int:
@@ -378,9 +384,14 @@ def _scope(key: str) -> str:
     return "-".join(key.split("-")[2:])
 
 
-def _ids(paths: Iterable[str], kind: str) -> set[str]:
-    found = (re.match(rf"/{kind}/([^/%]+-[0-9a-f]{{32}})/", path) for path in paths)
-    return {match.group(1) for match in found if match}
+def _ids(paths: Iterable[str], kind: str) -> set[ComputeID]:
+    """The well-formed ids in the paths."""
+    ids = set()
+    for path in paths:
+        if path.startswith(f"/{kind}/"):
+            with contextlib.suppress(ValueError):
+                ids.add(ComputeID.parse(unquote(path.split("/")[2]), kind))
+    return ids
 
 
 def _is_verbatim(case: Case) -> bool:

@@ -3,6 +3,7 @@
 from functools import partial
 
 import httpx
+
 from simulator.tokens import TokenData, issue
 
 from ..binding import MismatchError
