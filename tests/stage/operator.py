@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from testcluster.cluster import Cluster
-from testcluster.images import REPOSITORY
+from testcluster.images import REPOSITORY, Image
 
 NAMESPACE = "computepool-system"
 DEPLOYMENT = "computepool-operator"
 SELECTOR = "app.kubernetes.io/name=computepool-operator"
 
 
-def install(cluster: Cluster, image: str) -> None:
+def install(cluster: Cluster, image: Image) -> None:
     """Apply `deploy/base` with an image of our own, and wait until the operator is ready."""
     rendered = cluster.kubectl("kustomize", str(REPOSITORY / "deploy" / "base"))
     objects = [with_image(thing, image) for thing in yaml.safe_load_all(rendered)]
@@ -30,12 +33,17 @@ def install(cluster: Cluster, image: str) -> None:
     )
 
 
-def with_image(thing: dict[str, Any], image: str) -> dict[str, Any]:
-    """Let a Deployment run an image that the nodes have already; leave other objects alone."""
+def with_image(thing: dict[str, Any], image: Image) -> dict[str, Any]:
+    """Let a Deployment run an image that the nodes have already; leave other objects alone.
+
+    The tag of an image stays when its content changes, so the content is named beside it.
+    """
     if thing["kind"] != "Deployment":
         return thing
-    for container in thing["spec"]["template"]["spec"]["containers"]:
-        container |= {"image": image, "imagePullPolicy": "IfNotPresent"}
+    template = thing["spec"]["template"]
+    template["metadata"].setdefault("annotations", {})["image-content"] = image.archive.stem
+    for container in template["spec"]["containers"]:
+        container |= {"image": image.tag, "imagePullPolicy": "IfNotPresent"}
     return thing
 
 
@@ -53,3 +61,39 @@ def logs(cluster: Cluster) -> str:
 
 def _apply(cluster: Cluster, objects: list[dict[str, Any]]) -> None:
     cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
+
+
+def kill(cluster: Cluster) -> None:
+    """Kill the operator's process with SIGKILL, from outside of its container.
+
+    A process can't do that to itself: the kernel protects process 1 of a namespace. So it is found
+    among the processes of this host, or where the node is another machine, the pod is deleted
+    without grace.
+    """
+    found = pod(cluster)
+    processes = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _belongs_to(entry, found["metadata"]["uid"])
+    ]
+    if not processes:
+        name = found["metadata"]["name"]
+        cluster.kubectl("delete", "pod", name, f"-n{NAMESPACE}", "--grace-period=0", "--force")
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
+
+
+def _belongs_to(process: Path, pod_uid: str) -> bool:
+    try:
+        groups = (process / "cgroup").read_text()
+        command = (process / "cmdline").read_text()
+    except OSError:
+        return False
+    ours = pod_uid in groups or pod_uid.replace("-", "_") in groups
+    return ours and "computepool-operator" in command
+
+
+def uninstall(cluster: Cluster) -> None:
+    """Take the operator out again; pools must be gone by then."""
+    rendered = cluster.kubectl("kustomize", str(REPOSITORY / "deploy" / "base"))
+    cluster.kubectl("delete", "-f", "-", "--ignore-not-found", "--wait=false", input=rendered)

@@ -1,0 +1,67 @@
+"""What must not cost a Task: a worker's pod deleted, the operator killed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from e2e.recorder import jobs_created
+from e2e.scene import Scene
+from stage import operator
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+def ready_pod(scene: Scene) -> dict[str, Any] | None:
+    """A pod whose worker holds a Task."""
+    for pod in scene.get("pods")["items"]:
+        for condition in pod["status"].get("conditions") or ():
+            if condition["type"] == "Ready" and condition["status"] == "True":
+                return dict(pod)
+    return None
+
+
+def test_the_task_of_a_deleted_pod_waits_again_at_once_and_is_done_in_the_end(
+    scene: Scene,
+) -> None:
+    (task,) = scene.admin.add_tasks(1, scope="org-campaign-project", seconds=8.0)
+    scene.apply_pool()
+    scene.until("the worker is in mid-Task", lambda: ready_pod(scene) is not None, 60)
+    pod = ready_pod(scene)
+    assert pod is not None
+
+    began = time.monotonic()
+    scene.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
+    scene.until("the Task waits", lambda: scene.admin.task(task).status == "waiting", 10)
+    waited = time.monotonic() - began
+    print(f"from kubectl delete pod to the Task waiting: {waited:.2f} s")
+
+    assert waited < 5
+    scene.until("the Task is complete", scene.all_complete, 60)
+    assert len(scene.admin.results(task)) == 1
+    assert len(jobs_created(scene.recorder.changes)) == 2
+
+
+def test_an_operator_killed_in_the_middle_goes_on_where_it_was(scene: Scene) -> None:
+    scene.admin.add_tasks(8, scope="org-campaign-project", seconds=4.0)
+    scene.apply_pool()
+    scene.until("workers are in mid-Task", lambda: "running" in scene.admin.counts(), 60)
+    before = scene.pool()["status"]["computeManagerID"]
+    restarts = _restarts(scene)
+
+    operator.kill(scene.cluster)
+    scene.until("the operator is back", lambda: _restarts(scene) > restarts, 60)
+    scene.until("all Tasks are complete", scene.all_complete, 120)
+    scene.until("all Jobs have ended", lambda: scene.pool()["status"]["workers"]["active"] == 0, 30)
+
+    assert scene.pool()["status"]["computeManagerID"] == before
+    registrations = [r for r in scene.admin.audit() if r.endpoint == "manager_register"]
+    assert len({tuple(r.ids) for r in registrations}) == 1, "one manager id in all"
+    assert len(jobs_created(scene.recorder.changes)) == 8, "no Job too many"
+
+
+def _restarts(scene: Scene) -> int:
+    (status,) = operator.pod(scene.cluster)["status"]["containerStatuses"]
+    return int(status["restartCount"]) if status["state"].get("running") else -1
