@@ -100,14 +100,14 @@ class ComputeManagerClient:
         )
 
     async def _steal(self, manager_id: ComputeManagerID) -> bool:
-        """Replace the holder; False when there is none any more, or when it is unclear."""
+        """Replace the holder; False when that is unclear, and registering anew will tell.
+
+        500: there is no holder any more. 422: it is in ERROR now; or there were two of the name,
+        one of which was replaced all the same.
+        """
         outcome = await self._register(manager_id, steal=True)
-        if isinstance(outcome, NoAnswer) or outcome.status == 500:
+        if isinstance(outcome, NoAnswer) or outcome.status == 500 or _held_status(outcome):
             return False
-        held = _held_status(outcome)
-        if held is not None:
-            # Two registrations of one name: it removes one of them and says that it did not.
-            return held == "OK" and await self._is_registered(manager_id)
         check_echo(MANAGER_STEAL, outcome, manager_id)
         return True
 

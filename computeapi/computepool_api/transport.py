@@ -49,7 +49,8 @@ class ComputeAPI:
 
     `url` may carry a path prefix. `verify` is True for the usual trust (certifi's, or that of the
     variables SSL_CERT_FILE and SSL_CERT_DIR), the path of a CA bundle, an SSL context, or False.
-    `patience` is a factor to every timeout. Raises ValueError for a URL or a bundle of no use.
+    `patience` is a factor to the time that answers may take.
+    Raises ValueError for a URL or a bundle of no use.
 
     Every call raises subclasses of `ComputeAPIError` only. One that is cancelled may have been
     carried out by the server.

@@ -97,10 +97,10 @@ class Wire:
             headers=_headers(outgoing, token),
             content=pieces or _content(outgoing),
             timeout=httpx.Timeout(
-                connect=_CONNECT * self._patience,
+                connect=_CONNECT,
                 read=endpoint.read_timeout * self._patience,
-                write=_WRITE * self._patience,
-                pool=_POOL * self._patience,
+                write=_WRITE,
+                pool=_POOL,
             ),
             extensions={"trace": progress},
         )
@@ -173,24 +173,18 @@ async def _read(pieces: AsyncGenerator[bytes]) -> bytes:
 
 
 async def _read_of_error(response: httpx.Response) -> bytes:
-    """Read what a 5xx says, and make sure that its connection is not used again.
+    """Read what a 5xx says, as far as it comes, and see that its connection is not used again.
 
-    The server closes it without saying so (trap 1). Stopping short of the end of the body makes
-    httpcore close it; where the end cannot be foreseen, the stream is closed beneath it.
+    The server closes it without saying so (trap 1). A closed stream makes httpcore drop it.
     """
-    wanted = _LARGEST_ERROR
-    length = response.headers.get("content-length", "")
-    if length.isascii() and length.isdigit():
-        wanted = min(wanted, int(length))
     said = bytearray()
     with suppress(httpx.TransportError, ssl.SSLError):
         async with aclosing(_raw(response)) as pieces:
-            while len(said) < wanted:
-                piece = await anext(pieces, None)
-                if piece is None:
-                    break
+            async for piece in pieces:
                 said += piece
-        await response.extensions["network_stream"].aclose()
+                if len(said) > _LARGEST_ERROR:
+                    break
+    await response.extensions["network_stream"].aclose()
     return bytes(said)
 
 

@@ -217,9 +217,36 @@ async def test_a_certificate_of_another_host(authority: Authority, make_api: Mak
             await make_api(server.url, verify=str(authority.pair.certificate)).ping()
 
 
-async def test_tls_to_a_server_without_it(raw: RawServer, make_api: MakeAPI) -> None:
-    with pytest.raises(Unavailable, match=r"no TLS with the server|no connection"):
-        await make_api(raw.url.replace("http:", "https:"), patience=0.01).ping()
+async def test_tls_to_a_server_without_it(make_api: MakeAPI) -> None:
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(400))
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unavailable, match=r"no TLS with the server \(WRONG_VERSION_NUMBER\)"):
+            await make_api(f"https://127.0.0.1:{port}").ping()
+
+
+async def test_the_proxy_of_the_environment_is_used(
+    raw: RawServer, make_api: MakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", raw.url)
+    raw.replies = [status(403)]
+    with pytest.raises(Unavailable, match="the proxy refuses to connect"):
+        await make_api("https://compute.example.org").ping()
+    assert {request.method for request in raw.requests} == {"CONNECT"}
+
+
+async def test_statuses_without_a_meaning_of_their_own(raw: RawServer, make_api: MakeAPI) -> None:
+    raw.replies = [status(404)]
+    api = make_api(raw.url)
+    for call in (api.ping, api.check, api.taskhubs, lambda: api.visible_scopes("me")):
+        with pytest.raises(InvalidRequest, match="path prefix included"):
+            await call()
+    raw.token_replies = [status(422, [{"loc": ["body", "username"], "msg": "Field required"}])]
+    with pytest.raises(InvalidRequest, match=r"body\.username: Field required"):
+        await make_api(raw.url).check()
 
 
 def test_a_bundle_that_is_not_there(make_api: MakeAPI, tmp_path: Path) -> None:
