@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from testcluster.cache import cache_folder, locked
+from testcluster.cache import beside, cache_folder, locked
 from testcluster.commands import run
 from testcluster.progress import Progress, timed
 
@@ -39,7 +39,7 @@ def rootfs(progress: Progress) -> Path:
     than debootstrap's own default.
     """
     folder = cache_folder() / "base" / key()
-    with locked(folder.with_suffix(".lock"), progress):
+    with locked(beside(folder, ".lock"), progress):
         if not folder.exists():
             with timed(progress, f"base image (Debian {SUITE} with Python)"):
                 progress(f"making a base image by debootstrap into {folder}: about a minute")

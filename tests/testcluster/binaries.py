@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testcluster import gomod, gotoolchain
-from testcluster.cache import cache_folder, locked
+from testcluster.cache import beside, cache_folder, locked
 from testcluster.commands import tail
 from testcluster.errors import TestClusterError
 from testcluster.gotoolchain import Go
@@ -56,7 +56,7 @@ def ensure(progress: Progress = to_stderr, *, search_path: str | None = None) ->
     key = cache_key(go_mod, go_sum, go.version, flags, platform.machine())
     folder = cache_folder() / "bin" / key
     if not folder.exists():
-        with locked(folder.with_suffix(".lock"), progress):
+        with locked(beside(folder, ".lock"), progress):
             if not folder.exists():
                 _build(go, gomod.tools(go_mod), flags, folder, progress)
     return Binaries(folder, version)

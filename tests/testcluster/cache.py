@@ -34,3 +34,8 @@ def locked(path: Path, progress: Progress = silent) -> Iterator[None]:
             progress(f"another process holds {path}; waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path next to ``path`` whose name has ``suffix`` appended (versions have dots)."""
+    return path.with_name(path.name + suffix)

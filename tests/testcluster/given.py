@@ -24,6 +24,8 @@ def connect(kubeconfig: str, reason: str, folder: Path, progress: Progress) -> C
     up by this package, or by kind, is recognised, so that images can be loaded. Raises
     TestClusterError if it does not answer.
     """
+    if not any(Path(part).is_file() for part in kubeconfig.split(os.pathsep)):
+        raise TestClusterError(f"{kubeconfig}: no such file; unset KUBECONFIG or correct it")
     own = Path(kubeconfig).parent
     if StateFolder.open(own) is not None:
         return dataclasses.replace(embedded.attach(own), way="kubeconfig", reason=reason)

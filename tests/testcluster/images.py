@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testcluster import baseimage, dockerfile, packages
-from testcluster.cache import cache_folder, locked
+from testcluster.cache import beside, cache_folder, locked
 from testcluster.commands import run
 from testcluster.filesystems import can_overlay
 from testcluster.progress import Progress, timed, to_stderr
@@ -183,7 +183,7 @@ class _Buildah:
 
     def __init__(self, progress: Progress) -> None:
         self._storage = cache_folder() / "buildah"
-        self._lock = locked(self._storage.with_suffix(".lock"), progress)
+        self._lock = locked(beside(self._storage, ".lock"), progress)
 
     def __enter__(self) -> "_Buildah":
         self._lock.__enter__()

@@ -37,12 +37,12 @@ def check(state_path: Path) -> None:
     """Raise TestClusterError, with what to do, unless a node can run with this state folder."""
     if os.geteuid() != 0:
         raise TestClusterError("a node needs root: run this as root, or give a kubeconfig")
-    packages.require(packages.NODE, "A node")
     path = state_path.absolute()
     if len(str(path / "containerd.sock")) > LONGEST_SOCKET_PATH - len(".ttrpc"):
         raise TestClusterError(f"{path} is too long for a socket path: choose a shorter --state")
     if any(path.is_relative_to(shadowed) for shadowed in SHADOWED):
         raise TestClusterError(f"--state must not be below any of {', '.join(SHADOWED)}: {path}")
+    packages.require(packages.NODE, "A node")
 
 
 def start(plane: ControlPlane, binaries: Binaries, network: Network) -> None:
