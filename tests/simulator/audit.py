@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-LONGEST = 50_000
+LONGEST = 20_000
 """Requests kept; older ones are forgotten, so that a long soak does not fill the memory."""
 
 

@@ -76,20 +76,22 @@ async def running(
             ),
             _server(make_admin(simulator)),
         ]
-        async with asyncio.TaskGroup() as tasks:
-            for server, sock in zip(servers, (api, adm), strict=True):
-                tasks.create_task(server.serve([sock]))
-            try:
-                for server in servers:
-                    await server.listens.wait()
-                yield Running(
-                    url=_url("https" if tls else "http", api) + prefix,
-                    admin_url=_url("http", adm),
-                    simulator=simulator,
-                )
-            finally:
-                for server in servers:
-                    server.should_exit = True
+        serving = [
+            asyncio.create_task(server.serve([sock]))
+            for server, sock in zip(servers, (api, adm), strict=True)
+        ]
+        try:
+            for server in servers:
+                await server.listens.wait()
+            yield Running(
+                url=_url("https" if tls else "http", api) + prefix,
+                admin_url=_url("http", adm),
+                simulator=simulator,
+            )
+        finally:
+            for server in servers:
+                server.should_exit = True
+            await asyncio.gather(*serving)
 
 
 def _server(app: object, **options: object) -> _Server:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .audit import AuditEntry
@@ -26,6 +27,7 @@ App = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 TRANSPORT = "simulator.transport"
 NOTES = "simulator.notes"
 _GARBAGE = '{"unexpected": tru'
+_NOT_FOUND = JSONResponse({"detail": "Not Found"}, 404)
 
 
 class TransportProtocol(H11Protocol):
@@ -52,7 +54,10 @@ class Wire:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        path = scope["path"].removeprefix(self._prefix)
+        path = scope["path"]
+        if self._prefix:
+            inside = path.startswith(f"{self._prefix}/")
+            path = path.removeprefix(self._prefix) if inside else ""
         endpoint = endpoint_of(scope["method"], path)
         entry = self._simulator.audit.begin(
             wall=time.time(),
@@ -65,6 +70,7 @@ class Wire:
         )
         scope[NOTES] = entry.notes
         scope["root_path"] = self._prefix
+        app = self._app if path else _NOT_FOUND
         latencies, fault = self._simulator.faults.strike(endpoint.name, path)
         entry.fault = "+".join(str(f.kind) for f in (*latencies, fault) if f) or None
 
@@ -75,7 +81,7 @@ class Wire:
 
         started = time.monotonic()
         try:
-            await _Exchange(scope, receive, watch, entry).serve(self._app, latencies, fault)
+            await _Exchange(scope, receive, watch, entry).serve(app, latencies, fault)
         except BrokenError:
             await self._let_next_request_run_into_close(scope[TRANSPORT])
             raise
