@@ -6,7 +6,7 @@ CACHE := $(or $(COMPUTEPOOL_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/comput
 UV := $(or $(shell command -v uv),$(CACHE)/uv/bin/uv)
 UV_VERSION := 0.13.9
 PYTHON := .venv/bin/python
-DEMO_STATE := $(or $(COMPUTEPOOL_DEMO),$(CURDIR)/.demo)
+DEMO_STATE := $(or $(COMPUTEPOOL_DEMO),/tmp/computepool-demo-$(shell id -u))
 export PYTHONPATH := tests
 
 .PHONY: help
@@ -22,7 +22,7 @@ demo-down: .venv/.synced ## Take the demo down; nothing of it is left.
 	@$(PYTHON) -m demo down --state $(DEMO_STATE)
 
 .PHONY: test
-test: lint machine ## Check everything: lint, unit, contract, cluster and end-to-end tests.
+test: lint ## Check everything: lint, unit, contract, cluster and end-to-end tests.
 	@$(PYTHON) -m pytest tests/unit tests/contract tests/processes tests/cluster tests/e2e
 
 .PHONY: unit
@@ -47,17 +47,16 @@ crd: .venv/.synced ## Generate the CRD and the pool reference from the models.
 	@$(PYTHON) -m computepool_operator.crd --reference > docs/pool-reference.md
 
 .PHONY: images
-images: machine ## Build the images of operator and worker.
-	@$(PYTHON) -m testcluster images --state $(DEMO_STATE)
-
-.PHONY: machine
-machine: .venv/.synced ## Install what a test cluster needs on this machine (Debian packages, as root).
-	@$(PYTHON) -m testcluster packages
+images: .venv/.synced ## Build the images of operator and worker.
+	@$(PYTHON) -m testcluster images --install
 
 .venv/.synced: pyproject.toml uv.lock | $(UV)
 	@$(UV) sync --quiet --locked --all-extras
 	@touch $@
 
 $(CACHE)/uv/bin/uv:
-	@python3 -m venv $(CACHE)/uv || { echo "python3 with venv is needed: apt-get install python3-venv" >&2; exit 1; }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq --yes python3-venv; } || { \
+	  echo "Python 3.11 or later with venv is needed (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@python3 -m venv $(CACHE)/uv
 	@$(CACHE)/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
