@@ -184,6 +184,10 @@ class Pool:
         self._workers.append(worker)
         return worker
 
+    def struck(self) -> int:
+        """How many requests have met an injected fault."""
+        return sum(int(fault["struck"]) for fault in self.admin.faults())
+
     def register_manager(self, manager: str) -> None:
         """Register a compute manager, as an operator does."""
         self._post(f"/computemanager/{manager}/register")
