@@ -12,7 +12,11 @@ from .manifests import ROOT, Manifest, is_pool
 _FENCE = re.compile(r"^( *)```(\w*)\s*$")
 _HEADING = re.compile(r"^#{1,6} +(.+?)\s*$")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+_RULE = re.compile(r"[|: -]+")
 _CODE = re.compile(r"`[^`]*`")
+
+
+Row = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,26 @@ class Page:
         """Return the targets of all links."""
         return [target for line in self.prose() for target in _LINK.findall(_CODE.sub("``", line))]
 
+    def headings(self, level: int) -> list[str]:
+        """Return the headings of one level, in order."""
+        return [
+            line[level + 1 :].strip() for line in self.prose() if line.startswith("#" * level + " ")
+        ]
+
+    def tables(self, *columns: str) -> list[Row]:
+        """Return the rows of all tables that have these columns and no others, in order."""
+        rows: list[Row] = []
+        head: list[str] = []
+        for line in self.prose():
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if not line.strip().startswith("|"):
+                head = []
+            elif not head:
+                head = cells
+            elif head == list(columns) and not _RULE.fullmatch(line.strip()):
+                rows.append(dict(zip(head, cells, strict=True)))
+        return rows
+
     def _blocks(self) -> Iterator[Block]:
         start: tuple[int, str, str] | None = None
         lines: list[str] = []
@@ -85,6 +109,11 @@ def anchor(heading: str) -> str:
     """Return the anchor that GitHub gives a heading."""
     text = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
     return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+
+
+def page(name: str) -> Page:
+    """Return the page at a path in the repository."""
+    return Page(ROOT / name)
 
 
 def pools_in(page: Page) -> list[Manifest]:
