@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,17 +14,21 @@ from typing import Any
 import pytest
 import yaml
 
+from computepool_api.ids import ComputeManagerID
+from computepool_operator.jobs import PoolReference, build_job, job_name
+from computepool_operator.pool import PoolSpec
 from simulator.process import SimulatorProcess
 from testcluster import kubeconfig
 from testcluster.cluster import Cluster
 from testcluster.errors import TestClusterError
-from written.manifests import DEPLOY, EXAMPLES, OVERLAYS, ROOT, read
-from written.pages import PAGES, Page, pools_in
+from written.manifests import DEPLOY, EXAMPLES, OVERLAYS, ROOT, is_pool, read
+from written.pages import PAGES, Page, page, pools_in
 
 pytestmark = pytest.mark.cluster
 
 BASE = DEPLOY / "base"
 SINGLE = DEPLOY / "overlays" / "single-namespace"
+SEVERAL = DEPLOY / "overlays" / "several-namespaces"
 RENDERED = [ROOT / "crds", BASE, *OVERLAYS, DEPLOY / "argocd"]
 ACCOUNT = "computepool-operator"
 POOLS = "computepools.compute.alchemiscale.org"
@@ -152,7 +157,10 @@ def test_every_kustomization_is_admitted(installed: Cluster, path: Path) -> None
     apply(installed, objects, "--dry-run=server", "--validate=strict", "--server-side")
 
 
-@pytest.mark.parametrize("path", [BASE, *OVERLAYS], ids=lambda path: path.name)
+MOVABLE = [path for path in (BASE, *OVERLAYS) if path != SEVERAL]
+
+
+@pytest.mark.parametrize("path", MOVABLE, ids=lambda path: path.name)
 def test_an_overlay_of_ones_own_may_change_the_namespace(
     installed: Cluster, path: Path, tmp_path: Path
 ) -> None:
@@ -171,17 +179,51 @@ def test_the_single_namespace_overlay_asks_for_nothing_cluster_wide(installed: C
     assert not any(thing["kind"].startswith("Cluster") for thing in objects)
 
 
+def test_the_overlay_for_several_namespaces_serves_those_that_it_gives_rights_in(
+    installed: Cluster,
+) -> None:
+    objects = render(installed, SEVERAL)
+    assert not any(thing["kind"] == "ClusterRoleBinding" for thing in objects)
+    given = {
+        thing["metadata"]["namespace"]
+        for thing in objects
+        if thing["kind"] == "RoleBinding" and thing["roleRef"]["kind"] == "ClusterRole"
+    }
+    (deployment,) = [thing for thing in objects if thing["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert set(environment["COMPUTEPOOL_NAMESPACES"].split(",")) == given
+    assert len(given) == 2
+
+
+def test_the_overlay_that_the_documentation_shows_takes_its_own_image(
+    installed: Cluster, tmp_path: Path
+) -> None:
+    (block,) = [
+        b for b in page("docs/install.md").blocks("yaml") if "kind: Kustomization" in b.text
+    ]
+    (tmp_path / "alchemiscale-computepool").symlink_to(ROOT)
+    mine = tmp_path / "my-cluster"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(block.text)
+    objects = render(installed, mine)
+    (deployment,) = [thing for thing in objects if thing["kind"] == "Deployment"]
+    (image,) = yaml.safe_load(block.text)["images"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"{image['newName']}:{image['newTag']}"
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_is_admitted(installed: Cluster, namespace: str, path: Path) -> None:
     options = ["--dry-run=server", "--validate=strict", f"--namespace={namespace}"]
     installed.kubectl("apply", *options, "-f", str(path))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if pools_in(page)], ids=lambda p: p.name)
+@pytest.mark.parametrize("shown", [p for p in PAGES if pools_in(p)], ids=lambda p: p.name)
 def test_every_pool_in_the_documentation_is_admitted(
-    installed: Cluster, namespace: str, page: Page
+    installed: Cluster, namespace: str, shown: Page
 ) -> None:
-    for pool in pools_in(page):
+    for pool in pools_in(shown):
         pool["metadata"]["namespace"] = namespace
         apply(installed, [pool], "--dry-run=server", "--validate=strict")
 
@@ -275,6 +317,25 @@ def test_the_operators_pod_passes_the_restricted_standard(
     apply(installed, [pod], "--dry-run=server")
     pod["spec"]["securityContext"].pop("seccompProfile")
     with pytest.raises(TestClusterError, match=r"violates PodSecurity.*seccompProfile"):
+        apply(installed, [pod], "--dry-run=server")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_workers_of_every_example_pass_the_restricted_standard(
+    installed: Cluster, namespace: str, path: Path
+) -> None:
+    label = "pod-security.kubernetes.io/enforce=restricted"
+    installed.kubectl("label", "namespace", namespace, label)
+    manager = ComputeManagerID.new("test", uuid.uuid4())
+    for pool in filter(is_pool, read(path.read_text())):
+        reference = PoolReference(namespace, pool["metadata"]["name"], str(uuid.uuid4()), 1)
+        spec = PoolSpec.model_validate(pool["spec"])
+        job = build_job(reference, spec, manager, job_name(reference.name, "test"))
+        apply(installed, [job], "--dry-run=server", "--validate=strict")
+        template = job["spec"]["template"]
+        template["spec"].pop("priorityClassName", None)  # an example has one that is not there
+        metadata = {**template["metadata"], "name": "worker", "namespace": namespace}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
         apply(installed, [pod], "--dry-run=server")
 
 
