@@ -25,27 +25,34 @@ def hierarchies(root: Path = ROOT) -> list[Path]:
     return sorted(found)
 
 
-def create(cluster_id: str) -> None:
-    """Make the cgroup in every hierarchy."""
-    for hierarchy in hierarchies():
-        control = hierarchy / "cgroup.subtree_control"
-        if control.exists():
-            have = (hierarchy / "cgroup.controllers").read_text().split()
-            wanted = " ".join(f"+{item}" for item in CONTROLLERS if item in have)
-            control.write_text(wanted)
-            (hierarchy / name(cluster_id)).mkdir()
-            (hierarchy / name(cluster_id) / "cgroup.subtree_control").write_text(wanted)
-        else:
-            (hierarchy / name(cluster_id)).mkdir()
+def create(cluster_id: str, root: Path = ROOT) -> None:
+    """Make the cgroup in every hierarchy.
+
+    Raises TestClusterError where cgroups cannot be made, as in an unprivileged container.
+    """
+    try:
+        for hierarchy in hierarchies(root):
+            folder = hierarchy / name(cluster_id)
+            folder.mkdir()
+            if hierarchy == root:  # cgroup v2: controllers are handed down level by level
+                have = (root / "cgroup.controllers").read_text().split()
+                wanted = " ".join(f"+{item}" for item in CONTROLLERS if item in have)
+                for level in (root, folder):
+                    (level / "cgroup.subtree_control").write_text(wanted)
+    except OSError as error:
+        raise TestClusterError(
+            f"cannot make a cgroup for the node: {error}. "
+            "A node needs a machine, or a privileged container, of its own."
+        ) from error
 
 
-def remove(cluster_id: str) -> None:
+def remove(cluster_id: str, root: Path = ROOT) -> None:
     """Remove the cgroup and all below it; its processes must have been killed.
 
     Raises TestClusterError if one is still in use after ten seconds.
     """
     deadline = time.monotonic() + PATIENCE
-    for hierarchy in hierarchies():
+    for hierarchy in hierarchies(root):
         top = hierarchy / name(cluster_id)
         for folder, _, _ in os.walk(top, topdown=False):
             _remove_one(Path(folder), deadline)

@@ -71,29 +71,36 @@ class Cluster:
     def set_gpus(self, count: int) -> None:
         """Let the first node pretend to have ``count`` GPUs; the scheduler counts them as real.
 
-        Safe to repeat, and to be repeated should a restarted kubelet have dropped them. Raises
-        TestClusterError if there is no node, or if it has real GPUs.
+        Returns once the kubelet knows as well. Safe to repeat, and to be repeated should a
+        restarted kubelet have dropped them. Raises TestClusterError if there is no node, or if it
+        has real GPUs.
         """
         nodes = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"]
         if not nodes:
             raise TestClusterError("the cluster has no node to give GPUs to")
-        metadata = nodes[0]["metadata"]
-        node, pretended = metadata["name"], PRETENDED in metadata.get("annotations", {})
-        if nodes[0]["status"]["capacity"].get(GPU, "0") != "0" and not pretended:
+        node, status = nodes[0]["metadata"]["name"], nodes[0]["status"]
+        if status["capacity"].get(GPU, "0") != "0" and PRETENDED not in status["capacity"]:
             raise TestClusterError(f"node {node} has real GPUs; tests that pretend need another")
-        self.kubectl("annotate", "--overwrite", "node", node, f"{PRETENDED}={count}")
+        # Were a pod bound before the kubelet knows, the kubelet would fail it with OutOfnvidia.com.
+        self.kubectl("cordon", node)
         patch = ["--subresource=status", "--type=json", "-p", json.dumps(gpu_patch(count))]
         self.kubectl("patch", "node", node, *patch)
+        marker = PRETENDED.replace(".", r"\.")
+        copied = f"--for=jsonpath={{.status.allocatable.{marker}}}={count}"
+        self.kubectl("wait", copied, f"node/{node}", "--timeout=60s")
+        self.kubectl("uncordon", node)
 
 
 def gpu_patch(count: int) -> list[dict[str, Any]]:
     """Return the JSON patch that gives a node's status ``count`` GPUs.
 
-    The kubelet keeps an extended resource that it finds in its node's capacity, but copies it to
-    the allocatable figure, which the scheduler uses, only on its next round; so both are set.
+    The kubelet keeps an extended resource that it finds in its node's capacity, and copies it to
+    the allocatable figure, which the scheduler uses, on its next round. Both are set for the GPUs,
+    and only the capacity of a marker: when its copy appears, the kubelet has seen the patch.
     """
-    name = GPU.replace("/", "~1")
-    return [
-        {"op": "add", "path": f"/status/{part}/{name}", "value": str(count)}
-        for part in ("capacity", "allocatable")
-    ]
+
+    def add(path: str) -> dict[str, Any]:
+        return {"op": "add", "path": f"/status/{path}", "value": str(count)}
+
+    gpu, marker = (name.replace("/", "~1") for name in (GPU, PRETENDED))
+    return [add(f"capacity/{gpu}"), add(f"allocatable/{gpu}"), add(f"capacity/{marker}")]

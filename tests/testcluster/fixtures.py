@@ -35,6 +35,13 @@ def reporter(config: pytest.Config) -> Progress:
     return report
 
 
+def _choice(config: pytest.Config) -> Choice:
+    if CHOICE not in config.stash:
+        option, environment = config.getoption("kubeconfig"), os.environ.get("KUBECONFIG")
+        config.stash[CHOICE] = ways.choose(option, environment)
+    return config.stash[CHOICE]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Choose the way, and prepare what takes minutes before any test's own time limit runs."""
     if session.config.option.collectonly:
@@ -43,10 +50,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not wanted.intersection(CLUSTER_FIXTURES):
         return
     report = reporter(session.config)
-    option, environment = session.config.getoption("kubeconfig"), os.environ.get("KUBECONFIG")
-    choice = ways.choose(option, environment)
-    session.config.stash[CHOICE] = choice
-    if choice.way == "embedded":
+    if _choice(session.config).way == "embedded":
         needed: tuple[packages.Package, ...] = packages.CONTROL_PLANE
         if "cluster" in wanted and os.geteuid() == 0:
             needed = (*packages.NODE, *packages.IMAGES)
@@ -68,7 +72,7 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Give a cluster with a node that runs pods; skipped, with the reason, if there can be none."""
-    if request.config.stash[CHOICE].way == "embedded" and os.geteuid() != 0:
+    if _choice(request.config).way == "embedded" and os.geteuid() != 0:
         pytest.skip(ways.NEEDS_ROOT)
     with _provided(request, nodes=True) as cluster:
         yield cluster
@@ -76,7 +80,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @contextmanager
 def _provided(request: pytest.FixtureRequest, *, nodes: bool) -> Iterator[Cluster]:
-    choice = request.config.stash[CHOICE]
+    choice = _choice(request.config)
     report = reporter(request.config)
     if choice.way == "kind":
         report(f"way: {choice.way} ({choice.reason})")

@@ -4,9 +4,9 @@ Nothing is built when nothing has changed: an archive is kept under the hash of 
 """
 
 import os
-import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def python_base(engine: str, progress: Progress = to_stderr) -> str:
         return PUBLIC_BASE
     packages.require(packages.IMAGES, "Building images")
     tag = f"{BASE_TAG}:{baseimage.key()}"
-    with _Buildah(progress) as buildah:
+    with _buildah(progress) as buildah:
         if not buildah.has(tag):
             folder = baseimage.rootfs(progress)
             buildah.build(folder / "Dockerfile", tag, {}, {}, folder)
@@ -169,43 +169,43 @@ def _build_archive(
         run(["docker", "save", "-o", partial, tag])
     else:
         packages.require(packages.IMAGES, "Building images")
-        with _Buildah(progress) as buildah:
+        with _buildah(progress) as buildah:
             buildah.build(path, tag, arguments, mounts, context)
             buildah.save(tag, partial)
     partial.rename(archive)
 
 
+@contextmanager
+def _buildah(progress: Progress) -> Iterator["_Buildah"]:
+    """Give buildah with a storage of its own, to one user at a time."""
+    storage = cache_folder() / "buildah"
+    storage.mkdir(parents=True, exist_ok=True)
+    with (
+        locked(beside(storage, ".lock"), progress),
+        tempfile.TemporaryDirectory(prefix="computepool-buildah-") as running,
+    ):
+        buildah = _Buildah(storage, Path(running))
+        buildah.run("rm", "--all")  # what a killed build has left
+        yield buildah
+
+
+@dataclass(frozen=True)
 class _Buildah:
-    """buildah with a storage of its own, for one user at a time.
+    storage: Path
+    running: Path
 
-    It runs in a mount namespace of its own, so that a killed build leaves no mount behind.
-    """
-
-    def __init__(self, progress: Progress) -> None:
-        self._storage = cache_folder() / "buildah"
-        self._lock = locked(beside(self._storage, ".lock"), progress)
-
-    def __enter__(self) -> "_Buildah":
-        self._lock.__enter__()
-        self._running = Path(tempfile.mkdtemp(prefix="computepool-buildah-"))
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        shutil.rmtree(self._running, ignore_errors=True)
-        self._lock.__exit__(None, None, None)
-
-    def _run(self, command: str, *words: str | Path) -> str:
-        self._storage.mkdir(parents=True, exist_ok=True)
+    def run(self, command: str, *words: str | Path) -> str:
         options = [
-            f"--root={self._storage}",
-            f"--runroot={self._running}",
-            f"--storage-driver={'overlay' if can_overlay(self._storage) else 'vfs'}",
+            f"--root={self.storage}",
+            f"--runroot={self.running}",
+            f"--storage-driver={'overlay' if can_overlay(self.storage) else 'vfs'}",
         ]
-        own_mounts = ["unshare", "--mount", "--"]
-        return run([*own_mounts, "buildah", *options, command, *words], timeout=BUILD_TIMEOUT)
+        # In a mount namespace of its own, so that a killed build leaves no mount behind.
+        alone = ["unshare", "--mount", "--"]
+        return run([*alone, "buildah", *options, command, *words], timeout=BUILD_TIMEOUT)
 
     def has(self, tag: str) -> bool:
-        return tag in self._run("images", "--format", "{{.Name}}:{{.Tag}}").splitlines()
+        return tag in self.run("images", "--format", "{{.Name}}:{{.Tag}}").splitlines()
 
     def build(
         self,
@@ -221,7 +221,7 @@ class _Buildah:
             options.append(f"--ignorefile={ignore}")
         where = [f"--file={path}", f"--tag={tag}", str(context)]
         # chroot isolation needs no privileges that a build machine may lack.
-        self._run("bud", "--isolation=chroot", "--layers", "--quiet", *options, *where)
+        self.run("bud", "--isolation=chroot", "--layers", "--quiet", *options, *where)
 
     def save(self, tag: str, archive: Path) -> None:
-        self._run("push", "--quiet", tag, f"docker-archive:{archive}:{tag}")
+        self.run("push", "--quiet", tag, f"docker-archive:{archive}:{tag}")

@@ -1,6 +1,6 @@
 """A network namespace for the node, and a link from the host to it.
 
-The node's bridge, routes, NAT rules and forwarding all live in that namespace: removing it removes
+The pods' links, routes, NAT rules and forwarding all live in that namespace: removing it removes
 them, and the host's own rules are never touched.
 """
 

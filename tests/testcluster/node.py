@@ -120,7 +120,7 @@ def _settings(
     containerd = _write(folder / "containerd.toml", _containerd(state, folder))
     cni = folder / "cni"
     cni.mkdir()
-    _write(cni / "10-bridge.conflist", json.dumps(_cni(network, folder)))
+    _write(cni / "10-pods.conflist", json.dumps(_cni(network, folder)))
     kubelet = _write(
         folder / "kubelet.json", json.dumps(_kubelet(plane, network, folder), indent=1)
     )
@@ -194,23 +194,21 @@ conf_dir = {quoted(str(folder / "cni"))}
 
 
 def _cni(network: Network, folder: Path) -> dict[str, Any]:
+    """Return the CNI configuration: a routed link for each pod.
+
+    With a bridge, the answers of a service's pod to another would pass below the packet filter,
+    unless the host has the module br_netfilter loaded.
+    """
+    addresses = {
+        "type": "host-local",
+        "ranges": [[{"subnet": str(network.pods)}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dataDir": str(folder / "addresses"),
+    }
     return {
         "cniVersion": "0.4.0",
         "name": "pods",
-        "plugins": [
-            {
-                "type": "bridge",
-                "bridge": "pods",
-                "isGateway": True,
-                "hairpinMode": True,
-                "ipam": {
-                    "type": "host-local",
-                    "ranges": [[{"subnet": str(network.pods)}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
-                    "dataDir": str(folder / "addresses"),
-                },
-            }
-        ],
+        "plugins": [{"type": "ptp", "ipam": addresses}],
     }
 
 
@@ -235,6 +233,8 @@ def _kubelet(plane: ControlPlane, network: Network, folder: Path) -> dict[str, A
         "cgroupRoot": f"/{cgroups.name(plane.state.id)}",
         "failCgroupV1": False,
         "failSwapOn": False,
+        # Resources that a test gives to the node count within a second.
+        "nodeStatusUpdateFrequency": "1s",
         # The disk is shared with whatever else the host does.
         "evictionHard": {
             "memory.available": "100Mi",

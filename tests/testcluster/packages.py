@@ -35,7 +35,7 @@ NODE = (
     *CONTROL_PLANE,
     Package("containerd", "containerd"),
     Package("runc", "runc"),
-    Package("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    Package("containernetworking-plugins", "/usr/lib/cni/ptp"),
     Package("iproute2", "ip"),
     Package("iptables", "iptables"),
     Package("nftables", "nft"),

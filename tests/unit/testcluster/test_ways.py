@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from testcluster import kind, node, ways
+from testcluster import cgroups, embedded, kind, node, processes, ways
 from testcluster.cluster import Cluster, gpu_patch
 from testcluster.errors import TestClusterError
 from testcluster.progress import silent
@@ -71,11 +71,12 @@ def test_kinds_gateway_is_the_ipv4_one() -> None:
         kind.gateway(json.dumps([{"IPAM": {"Config": [{}]}}]))
 
 
-def test_gpus_are_set_in_both_figures() -> None:
-    assert gpu_patch(4) == [
-        {"op": "add", "path": f"/status/{part}/nvidia.com~1gpu", "value": "4"}
-        for part in ("capacity", "allocatable")
-    ]
+def test_gpus_are_set_in_both_figures_and_the_marker_only_in_one() -> None:
+    assert {step["path"]: step["value"] for step in gpu_patch(4)} == {
+        "/status/capacity/nvidia.com~1gpu": "4",
+        "/status/allocatable/nvidia.com~1gpu": "4",
+        "/status/capacity/computepool.test~1pretended-gpus": "4",
+    }
 
 
 def test_images_of_a_cluster_that_is_not_ours_are_not_loaded(tmp_path: Path) -> None:
@@ -94,3 +95,46 @@ def test_state_folders_that_a_node_cannot_use(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(TestClusterError, match=problem):
         node.check(Path(path))
+
+
+def test_a_killed_sessions_cluster_is_swept_and_a_running_ones_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    running = StateFolder.create(embedded.temporary_state())
+    killed = StateFolder.create(embedded.temporary_state())
+    started = killed.start("sleeper", ["sleep", "60"])
+    killed.update(owner=killed.owner.to_json() | {"started": 1})
+    said: list[str] = []
+    embedded.sweep(said.append)
+    assert not killed.path.exists()
+    assert not processes.is_alive(started)
+    assert running.path.exists()
+    assert said == [f"taking down {killed.path}, left behind by a killed test session"]
+
+
+def test_cgroups_of_both_versions(tmp_path: Path) -> None:
+    old, new = tmp_path / "v1", tmp_path / "v2"
+    for folder in (old / "cpu,cpuacct", old / "memory", old / "unrelated", new):
+        folder.mkdir(parents=True)
+    for folder in (old / "cpu,cpuacct", old / "memory", new):
+        (folder / "cgroup.procs").touch()
+    (old / "cpu").symlink_to("cpu,cpuacct")
+    (new / "cgroup.controllers").write_text("cpu io misc")
+    assert cgroups.hierarchies(old) == [old / "cpu,cpuacct", old / "memory"]
+    assert cgroups.hierarchies(new) == [new]
+    cgroups.create("a1b2c3", old)
+    made = {path.parent.name for path in old.glob("*/computepool-a1b2c3")}
+    assert made == {"memory", "cpu,cpuacct", "cpu"}
+    cgroups.remove("a1b2c3", old)
+    assert list(old.glob("*/computepool-a1b2c3")) == []
+    cgroups.create("a1b2c3", new)
+    assert (new / "cgroup.subtree_control").read_text() == "+cpu +io"
+    assert (new / "computepool-a1b2c3" / "cgroup.subtree_control").read_text() == "+cpu +io"
+
+
+def test_a_machine_without_writable_cgroups_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").touch()
+    (tmp_path / "computepool-x").touch()
+    with pytest.raises(TestClusterError, match="privileged container"):
+        cgroups.create("x", tmp_path)
