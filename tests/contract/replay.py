@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from simulator.client import AdminClient
+from simulator.client import AdminClient, AdminError
 from simulator.identifiers import ComputeID
 
 from .binding import Binding, MismatchError
@@ -26,9 +26,15 @@ IDENTITIES = {
     DISABLED: ("k", ["rig-c-p"]),
 }
 _COMPARED_HEADERS = (
-    "content-type", "www-authenticate", "allow", "location", "vary", "content-encoding"
-)  # fmt: skip
+    "content-type",
+    "www-authenticate",
+    "allow",
+    "location",
+    "vary",
+    "content-encoding",
+)
 _TIMEOUT = 30.0
+_FAILURES = (AssertionError, LookupError, TypeError, ValueError, AdminError, httpx.HTTPError)
 _MOST_DUPLICATES = 4
 
 
@@ -327,7 +333,7 @@ class Replay:
                 self._compare_after(case)
         except NeedsAdminError as error:
             return Outcome(skipped=str(error))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is this case's outcome
+        except _FAILURES as error:
             return Outcome(error=error)
         return Outcome()
 

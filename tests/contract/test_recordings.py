@@ -32,6 +32,20 @@ def test_case(
         raise outcome.error
 
 
+def test_without_an_admin_port_nothing_is_left_behind(target: Target) -> None:
+    """What the suite does to a real server, done to the simulator."""
+    if target.admin is None:
+        pytest.skip("this is a real server: there is no admin port to look through")
+    bare = Target(target.url, target.identifier, target.key)
+    target.admin.reset()
+    for session in SESSIONS[:3]:
+        outcomes = Replay(bare, session).run()
+        assert [o.error for o in outcomes.values() if o.error] == []
+        assert any(not outcome.skipped for outcome in outcomes.values())
+    assert target.admin.managers() == []
+    assert target.admin.services() == []
+
+
 def test_every_case_is_replayed_or_excused() -> None:
     replayed = [case.name for session in SESSIONS for case in session.cases()]
     assert sorted([*replayed, *NOT_REPLAYED]) == sorted(cases())

@@ -14,8 +14,16 @@ import zstandard
 from .errors import BrokenError
 
 _RESULT_FIELDS = {
-    "name", "_key", "source_key", "inputs", "outputs", "stderr", "stdout", "start_time", "end_time"
-}  # fmt: skip
+    "name",
+    "_key",
+    "source_key",
+    "inputs",
+    "outputs",
+    "stderr",
+    "stdout",
+    "start_time",
+    "end_time",
+}
 _FAILURE_FIELDS = _RESULT_FIELDS | {"exception", "traceback"}
 _DAG_REQUIRED = {"protocol_units", "protocol_unit_results", "transformation_key"}
 _DAG_FIELDS = _DAG_REQUIRED | {"extends_key", "name"}

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -94,17 +95,16 @@ async def running(
             await asyncio.gather(*serving)
 
 
-def _server(app: object, **options: object) -> _Server:
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        **{"http": "h11", **options},  # type: ignore[arg-type]
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-    )
-    return _Server(config)
+def _server(app: Any, **options: Any) -> _Server:
+    fixed: dict[str, Any] = {
+        "http": "h11",
+        "ws": "none",
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        "timeout_graceful_shutdown": _SHUTDOWN_SECONDS,
+    }
+    return _Server(uvicorn.Config(app, **fixed | options))
 
 
 def _listen(host: str, port: int) -> socket.socket:

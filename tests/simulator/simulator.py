@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .audit import AuditLog
 from .clock import VirtualClock
@@ -18,7 +18,7 @@ class Options:
     """How a simulated server starts. `seed` makes ids, draws and faults repeatable."""
 
     identities: Sequence[Identity] = ()
-    settings: Settings = Settings()  # noqa: RUF009 -- frozen
+    settings: Settings = field(default_factory=Settings)
     seed: int | None = None
     secret: str | None = None
     prefix: str = ""

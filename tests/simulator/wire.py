@@ -33,8 +33,9 @@ _NOT_FOUND = JSONResponse({"detail": "Not Found"}, 404)
 class TransportProtocol(H11Protocol):
     """Uvicorn's HTTP/1.1, which lets the application see its transport, to cut it."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hand the transport to every request of the connection."""
+        assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
         app = self.app
 

@@ -1,6 +1,7 @@
 """The server as a client sees it: faults, resets, tokens, and the audit log."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -32,19 +33,13 @@ async def client(server: Running) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-class logged_in:  # noqa: N801 -- reads as a function
+@contextlib.asynccontextmanager
+async def logged_in(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client with a token."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=5)
-
-    async def __aenter__(self) -> httpx.AsyncClient:
-        answer = await self._client.post("/token", data={"username": "me", "password": "key"})
-        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=5) as client:
+        answer = await client.post("/token", data={"username": "me", "password": "key"})
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        yield client
 
 
 def inject(server: Running, endpoint: str, kind: FaultKind, **details: Any) -> None:
@@ -133,6 +128,17 @@ async def test_the_next_request_after_a_500_meets_a_reset(
     with pytest.raises(httpx.ReadError):
         await client.get("/info")
     assert (await client.get("/info")).status_code == 200
+
+
+@pytest.mark.parametrize(("size", "zipped"), [(999, False), (1000, True)])
+async def test_answers_are_gzipped_from_1000_bytes(
+    client: httpx.AsyncClient, size: int, zipped: bool
+) -> None:
+    quotes = 2
+    service = "s" * (size - quotes - 33) + "-" + "0" * 32
+    answer = await client.post(f"/computeservice/{service}/heartbeat")
+    assert len(answer.content) == size
+    assert (answer.headers.get("content-encoding") == "gzip") is zipped
 
 
 async def test_tokens_expire_with_the_virtual_clock(

@@ -140,6 +140,19 @@ def test_an_unregistered_service_is_given_tasks_that_it_does_not_hold(bench: Ben
     assert (task.status, task.claimed_by) == (TaskStatus.WAITING, None)
 
 
+def test_claims_through_two_hubs_hand_out_the_same_task_but_the_first_holds_it(
+    bench: Bench,
+) -> None:
+    [task] = bench.tasks(hubs=("one", "two"))
+    first, second = bench.service("first"), bench.service("second")
+    workload = bench.store.workload
+    selected = [workload.select(workload.hub(task.scope, h).key, 1, None) for h in ("one", "two")]
+    assert selected == [[task.key], [task.key]]
+    bench.store.finish_hub_claim(selected[0], first)
+    bench.store.finish_hub_claim(selected[1], second)
+    assert task.claimed_by == first
+
+
 @pytest.mark.parametrize(
     ("scopes", "excluded", "visible"),
     [
@@ -155,8 +168,8 @@ def test_scopes_of_a_claim(
 ) -> None:
     for scope in ("a-b-c", "a-d-e", "x-y-z"):
         bench.tasks(scope=scope)
-    parsed = [[Scope.parse(text) for text in texts] for texts in (scopes, excluded)]
-    hubs = bench.store.claimable_hubs(*parsed, EVERYTHING)
+    wanted, unwanted = ([Scope.parse(text) for text in texts] for texts in (scopes, excluded))
+    hubs = bench.store.claimable_hubs(wanted, unwanted, EVERYTHING)
     assert [str(hub.scope) for hub in hubs] == visible
 
 
