@@ -51,8 +51,17 @@ _DEREGISTER_TIME_WHEN_STOPPED = 6.0
 # A small request that is in flight when a signal comes is given this long.
 _SETTLE_TIME = 3.0
 
-# After these errors of a push it is certain that nothing was stored.
-_NOT_PUSHED = (Unavailable, CredentialsRefused, ScopeRefused, InvalidRequest, OSError)
+# After these errors of a push it is certain that nothing was stored; the first may pass.
+_MAY_PASS = (Unavailable, CredentialsRefused)
+_REFUSED = (ScopeRefused, InvalidRequest, OSError)
+
+
+class _PostponedError(Exception):
+    """The result was not pushed, and may be pushed later; ``error`` says why."""
+
+    def __init__(self, error: ComputeAPIError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Life:
@@ -238,15 +247,19 @@ class Life:
     async def _deliver(
         self, task: str, answer: Done, directories: TaskDirectories, log: EventLog
     ) -> None:
-        """Push the result; wait for a server that is away, since hours of work may be in it."""
+        """Push the result, and wait for what may pass: hours of work may be in it.
+
+        A server that is away, a proxy that answers in its place while it is renewed, a key that was
+        changed and has not arrived here yet.
+        """
         patient_until = self._now() + self._settings.result_patience
         for pause in _pauses():
             try:
                 await settled(self._push(task, answer, directories, log), self._push_time)
-            except Unavailable as error:
+            except _PostponedError as postponed:
                 if self._now() + pause > patient_until:
-                    raise
-                log.warning("result.waiting", error=str(error), retry_in=pause)
+                    raise postponed.error from None
+                log.warning("result.waiting", error=str(postponed), retry_in=pause)
                 await asyncio.sleep(pause)
             else:
                 return
@@ -256,8 +269,14 @@ class Life:
     ) -> None:
         # A probe that gets no answer proves nothing any more, and the result would be lost for it:
         # so it is sent only to a server that has just been seen to be well.
-        await self._api.check()
-        if not await self._client.holds_registration(self._id, self._settings.compute_manager_id):
+        try:
+            await self._api.check()
+            held = await self._client.holds_registration(
+                self._id, self._settings.compute_manager_id
+            )
+        except ComputeAPIError as error:
+            raise _PostponedError(error) from None
+        if not held:
             log.error("result.discarded", reason="registration lost")
             raise EndOfLifeError(
                 Ending(
@@ -270,19 +289,22 @@ class Life:
         self._in_flight = task
         try:
             entry = await self._client.push(task, self._id, directories.result)
-        except _NOT_PUSHED:
+        except _MAY_PASS as error:
+            self._in_flight = None
+            raise _PostponedError(error) from None
+        except _REFUSED:
             self._in_flight = None
             raise
         self._in_flight = None
         progress = self._progress
         self._progress = replace(
             progress,
-            held=tuple(held for held in progress.held if held != task),
+            held=tuple(other for other in progress.held if other != task),
             done=progress.done + answer.ok,
             failed=progress.failed + (not answer.ok),
         )
-        if not self._progress.held:
-            self._presence.release()
+        if not self._progress.held and self._progress.unusable is None:
+            self._release()
         log.info("result.pushed", ok=answer.ok, entry=entry)
 
     def _tell_of(self, event: str, lost: ChildLostError, task: str | None = None) -> None:
@@ -294,7 +316,7 @@ class Life:
         progress = self._progress
         self._unusable_detail = detail
         self._progress = replace(
-            progress, held=tuple(held for held in progress.held if held != task), unusable=task
+            progress, held=tuple(other for other in progress.held if other != task), unusable=task
         )
 
     async def _renew_child(self) -> None:
@@ -368,7 +390,7 @@ class Life:
             if isinstance(fault, Exception):
                 self._log.bug("leaving.broken", fault)
         await self._tidy()
-        self._presence.release()
+        self._release()
         self._log.info(
             "worker.left",
             outcome=ending.outcome,
@@ -423,6 +445,12 @@ class Life:
             # In a thread: a Protocol's files can be many, and the heart has to beat.
             for problem in await asyncio.to_thread(directories.remove):
                 self._log.warning("scratch.not_removed", problem=problem)
+
+    def _release(self) -> None:
+        try:
+            self._presence.release()
+        except OSError as error:
+            self._log.warning("presence.not_released", error=str(error))
 
     def _say(self, ending: Ending) -> None:
         message = TerminationMessage(

@@ -3,6 +3,7 @@
 import os
 import signal
 import uuid
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -315,6 +316,17 @@ def test_nothing_is_claimed_with_an_unfit_device(pool: Pool, ready: str, reason:
     message = worker.message()
     assert message is not None
     assert reason in message.detail
+
+
+@pytest.mark.skipif(find_spec("gufe") is not None, reason="gufe is here: its own tests run")
+def test_the_real_child_says_that_there_is_no_gufe(pool: Pool) -> None:
+    pool.admin.add_tasks(1)
+    worker = pool.worker(child="")
+    assert worker.run() is Outcome.DEVICE_UNFIT
+    assert pool.admin.audit(endpoint="claim") == []
+    message = worker.message()
+    assert message is not None
+    assert message.detail == "ModuleNotFoundError: No module named 'gufe'"
 
 
 def test_the_worker_registers_while_the_child_gets_ready(pool: Pool) -> None:

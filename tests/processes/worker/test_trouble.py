@@ -129,6 +129,35 @@ def test_a_finished_result_waits_for_a_server_that_is_away(pool: Pool) -> None:
     assert (view.status, len(view.results)) == ("complete", 1)
 
 
+@pytest.mark.parametrize("fault", [{"kind": "status", "status": 404}, {"kind": "garbage"}])
+def test_a_finished_result_waits_for_a_proxy_that_is_being_renewed(
+    pool: Pool, fault: dict[str, Any]
+) -> None:
+    (task,) = pool.admin.add_tasks(1)
+    pool.admin.fault("check", **fault)
+    worker = pool.worker()
+    assert worker.run() is Outcome.DONE
+    assert worker.logged("result.waiting")
+    view = pool.admin.task(task)
+    assert (view.status, len(view.results)) == ("complete", 1)
+
+
+def test_a_finished_result_waits_for_a_changed_key(pool: Pool, tmp_path: Path) -> None:
+    (task,) = pool.admin.add_tasks(1, seconds=0.5)
+    (tmp_path / "identifier").write_text("changing")
+    (tmp_path / "key").write_text("old-key")
+    pool.admin.add_identity("changing", "old-key", ["*-*-*"])
+    worker = pool.worker(identifier=None, key=None, credentials_dir=str(tmp_path)).start()
+    until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    pool.admin.add_identity("changing", "new-key", ["*-*-*"])
+    pool.admin.rotate_tokens()
+    until(lambda: worker.logged("result.waiting"), what="the result waits")
+    (tmp_path / "key").write_text("new-key")
+    assert worker.wait() is Outcome.DONE
+    view = pool.admin.task(task)
+    assert (view.status, len(view.results)) == ("complete", 1)
+
+
 def test_a_result_does_not_wait_for_ever(pool: Pool) -> None:
     (task,) = pool.admin.add_tasks(1)
     pool.admin.fault("check", "status", status=503, count=None)
