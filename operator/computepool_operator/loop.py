@@ -31,7 +31,7 @@ from .kubeapi import KubernetesError
 from .manager import BackendUnavailable, ComputeManager, CycleResult, verdict_on
 from .plan import Verdict
 from .pool import PoolSpec, PoolStatus
-from .reasons import Reason
+from .reasons import HEALTH, Health, Reason
 from .removal import plan_removal
 from .status import Facts, build_status, is_warning, recall, worth_an_event
 from .workers import Worker, count
@@ -190,7 +190,9 @@ class PoolLoop:
         manager_id = await self._identity(spec)
         result = await self._manage(spec, manager_id)
         self._memory = result.memory
-        self._errors = 0 if result.completed else self._errors + 1
+        # What a person must mend is looked at again at the usual pace: it costs the server nothing.
+        away = HEALTH[result.verdict.reason] is Health.UNKNOWN
+        self._errors = self._errors + 1 if away and not result.completed else 0
         await self._show(spec, manager_id, result)
 
     async def _identity(self, spec: PoolSpec) -> ComputeManagerID:
