@@ -7,7 +7,7 @@ import pytest
 
 from simulator.process import SimulatorProcess
 
-from .replay import Target
+from .session import Target
 
 SECRET = "a secret that two servers share"
 
@@ -20,10 +20,7 @@ def target(
     option = request.config.getoption
     url = option("--compute-api-url", default=None)
     if url is not None:
-        identifier, key = option("--identifier"), option("--key")
-        if not identifier or not key:
-            raise pytest.UsageError("--compute-api-url needs --identifier and --key as well")
-        yield Target(url.rstrip("/"), identifier, key)
+        yield Target(url.rstrip("/"), option("--identifier"), option("--key"))
         return
     secret_file: Path = tmp_path_factory.mktemp("contract") / "secret"
     secret_file.write_text(SECRET)

@@ -16,3 +16,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--identifier", help="identifier of a compute identity there, with all scopes")
     group.addoption("--key", help="its key")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The three belong together."""
+    given = [config.getoption(name) for name in ("--compute-api-url", "--identifier", "--key")]
+    if any(given) and not all(given):
+        raise pytest.UsageError("--compute-api-url, --identifier and --key go together")

@@ -3,7 +3,8 @@
 import pytest
 
 from .recordings import cases
-from .replay import Outcome, Replay, Session, Target
+from .replay import Replay
+from .session import Outcome, Session, Target
 from .sessions import NOT_REPLAYED, SESSIONS
 
 _SESSION_OF = {case.name: session for session in SESSIONS for case in session.cases()}

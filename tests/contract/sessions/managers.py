@@ -7,7 +7,8 @@ import httpx
 
 from ..binding import MismatchError
 from ..recordings import cases
-from ..replay import Replay, Session, at_once
+from ..replay import Replay, at_once
+from ..session import Session
 
 _REGISTER_RACERS = 3
 

@@ -1,7 +1,8 @@
 """Pushing results, in all their odd rows."""
 
 from ..recordings import cases, example
-from ..replay import Replay, Session, Step
+from ..replay import Replay
+from ..session import Session, Step
 from .services import recorded_chain
 
 _PUSHED = "Task-b93037d9f76949f581fd22e24b6ad191-rig-c-p"

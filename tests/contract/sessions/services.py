@@ -4,7 +4,8 @@ from typing import Any
 
 from ..binding import MismatchError
 from ..recordings import cases
-from ..replay import Replay, Session, at_once
+from ..replay import Replay, at_once
+from ..session import Session
 
 _SERVICE = "svc-a86924610e90452ba243aa40076dc05e"
 _DENIED = "w-9429ac3873e94e52af61635214497c20"
@@ -91,6 +92,7 @@ SESSIONS = (
         "claim-race-task-on-two-hubs",
         before={"claim-unregistered-service": _twenty_four_waiting},
         instead={"claim-race-task-on-two-hubs": _race_on_two_hubs},
+        services={"claim-gzip-request-body": _SERVICE},
     ),
     Session(
         "denial",

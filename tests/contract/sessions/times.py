@@ -9,7 +9,8 @@ from simulator.tokens import TokenData, issue
 from ..binding import MismatchError
 from ..pushes import body_of
 from ..recordings import cases
-from ..replay import Replay, Session, Step, at_once
+from ..replay import Replay, at_once
+from ..session import Session, Step
 from .services import recorded_chain
 
 _A = "A-440f53b258c74c4285d7332ee0699abb"

@@ -7,7 +7,8 @@ from typing import Any
 from simulator.settings import VERSIONS
 
 from ..recordings import cases
-from ..replay import Replay, Session
+from ..replay import Replay
+from ..session import Session
 
 _SERVICE = "svc-88fddc3c4db546ef879b32730ce50720"
 _TASK = "Task-25fd62b17b5d404386593cab32d28c11-hm-a-b"
