@@ -1,6 +1,7 @@
 """From the command line to a living worker: what has to be right before anything is registered."""
 
 import functools
+import sys
 from collections.abc import Mapping
 
 from computepool_api.outcomes import Outcome, TerminationMessage
@@ -61,6 +62,10 @@ def _run(
     log.info("worker.started", child=child.process.pid)
     if settings.not_used:
         log.warning("settings.not_used", names=" ".join(settings.not_used))
+
+    # httpx would import its own command line, and where there are rich and pygments that takes
+    # longer than all the rest of this process's start: a None here is "no such module" to it.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
     # The event loop and the HTTP library take a while to import: the child does not wait for them.
     import asyncio
