@@ -1,1 +1,1 @@
-pytest_plugins = ["testcluster.fixtures"]
+pytest_plugins = ["testcluster.fixtures", "contract.options"]

@@ -20,7 +20,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the images before any test's own time limit runs; cold, that takes minutes."""
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     config = session.config
-    if "stage" not in wanted or config.option.collectonly or CHOICE not in config.stash:
+    if "built_images" not in wanted or config.option.collectonly or CHOICE not in config.stash:
         return
     way = config.stash[CHOICE].way
     if way == "embedded" and os.geteuid() != 0:
@@ -30,12 +30,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def stage(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def built_images(cluster: Cluster, request: pytest.FixtureRequest) -> Images:
+    """Give both images, built for the cluster of the session."""
+    return request.config.stash[IMAGES]
+
+
+@pytest.fixture(scope="session")
+def stage(cluster: Cluster, built_images: Images) -> Iterator[Cluster]:
     """Give a cluster that has 4 GPUs, both images, and the operator from `deploy/`."""
-    built = request.config.stash[IMAGES]
-    built.load_into(cluster)
+    built_images.load_into(cluster)
     cluster.set_gpus(4)
-    operator.install(cluster, built.operator)
+    operator.install(cluster, built_images.operator)
     yield cluster
     operator.uninstall(cluster)
 
