@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
 from computepool_api.ids import ComputeManagerID
 from computepool_operator.crd.manifest import custom_resource_definition
 from computepool_operator.crd.pod_schemas import PRESERVE
@@ -25,8 +28,6 @@ from computepool_operator.pool import (
     PoolSpec,
     PoolStatus,
 )
-from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
 from testcluster.cluster import Cluster
 from testcluster.errors import TestClusterError
 

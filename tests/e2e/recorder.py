@@ -87,7 +87,8 @@ class Recorder:
 
     def _read(self, watch: subprocess.Popen[bytes]) -> None:
         assert watch.stdout is not None
-        for event in _objects(iter(lambda: os.read(watch.stdout.fileno(), 65536), b"")):
+        stream = watch.stdout.fileno()
+        for event in _objects(iter(lambda: os.read(stream, 65536), b"")):
             with self._news:
                 self._changes.append(Change(time.monotonic(), event["type"], event["object"]))
                 self._news.notify_all()

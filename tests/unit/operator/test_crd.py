@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import pytest
 import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
 from computepool_operator.crd.manifest import (
     custom_resource_definition,
     custom_resource_definition_yaml,
@@ -19,7 +21,6 @@ from computepool_operator.crd.pod_schemas import PRESERVE
 from computepool_operator.crd.reference import reference_page
 from computepool_operator.crd.schema import structural_schema
 from computepool_operator.duration import parse_duration
-from pydantic import BaseModel, ConfigDict, Field
 
 ROOT = Path(__file__).parents[3]
 Schema = dict[str, Any]

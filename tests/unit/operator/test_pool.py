@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
 from computepool_operator.pool import (
     Condition,
     CredentialsSecretRef,
@@ -13,7 +15,6 @@ from computepool_operator.pool import (
     QuarantinedNode,
     TasksStatus,
 )
-from pydantic import ValidationError
 
 MINIMAL: dict[str, Any] = {
     "computeAPI": {

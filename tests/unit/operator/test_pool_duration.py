@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from computepool_operator.duration import format_duration, parse_duration
 from hypothesis import given
 from hypothesis import strategies as st
+
+from computepool_operator.duration import format_duration, parse_duration
 
 H, M, S, MS = (
     timedelta(hours=1),
