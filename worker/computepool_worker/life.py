@@ -104,6 +104,7 @@ class Life:
         self._child_is_fit = False
         self._directories: TaskDirectories | None = None
         self._unusable_detail = ""
+        self._announced: str | None = None
         self._in_flight: str | None = None
 
     async def run(self) -> Outcome:
@@ -186,8 +187,11 @@ class Life:
             self._announce(claim.tasks[0])
 
     def _announce(self, task: str) -> None:
-        self._presence.hold(task)
-        self._say(Ending(Outcome.HOLDING, task))
+        """Show which Task is in hand; the message first, so that Ready never comes without it."""
+        if task != self._announced:
+            self._announced = task
+            self._say(Ending(Outcome.HOLDING, task))
+            self._presence.hold(task)
 
     async def _run(self, task: str) -> None:
         self._announce(task)
@@ -447,6 +451,7 @@ class Life:
                 self._log.warning("scratch.not_removed", problem=problem)
 
     def _release(self) -> None:
+        self._announced = None
         try:
             self._presence.release()
         except OSError as error:

@@ -4,7 +4,7 @@ import pytest
 
 from computepool_api.credentials import Credentials
 from computepool_worker.credentials import CredentialsUnreadable, read_directory, source_for
-from computepool_worker.settings import build
+from computepool_worker.settings import Settings, build
 
 WANTED = Credentials("compute", "s3cret-key")
 SETTINGS = "api_url: https://x\nidentifier: compute\nkey: s3cret-key\n"
@@ -80,7 +80,7 @@ def test_the_settings_own_credentials() -> None:
     assert source_for(settings(identifier="compute", key="s3cret-key"))() == WANTED
 
 
-def settings(**more: object):  # type: ignore[no-untyped-def]
+def settings(**more: object) -> Settings:
     return build(
         {
             "api_url": "https://x",
