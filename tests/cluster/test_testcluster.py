@@ -144,7 +144,8 @@ def test_the_node_runs_a_pod_that_prints_and_exits(
 ) -> None:
     run = embedded_cluster.kubectl
     started = time.monotonic()
-    script = "id -u; touch /x 2>/dev/null || echo read-only; test -s /var/run/secrets/kubernetes.io/*/token"
+    token = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    script = f"id -u; touch /x 2>/dev/null || echo read-only; test -s {token}"
     restricted = {
         "runAsNonRoot": True,
         "runAsUser": 65532,
@@ -195,19 +196,23 @@ def test_a_service_address_and_this_host_are_reached_from_a_pod(
     run("wait", "--for=condition=Ready", "pod/server", "-n", namespace)
     address = run("get", "service", "server", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}")
     here = embedded_cluster.host_address
-    command = [sys.executable, "-m", "http.server", "--bind", here, "0"]
+    command = [sys.executable, "-u", "-m", "http.server", "--bind", here, "0"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as listening:
-        assert listening.stdout is not None
-        port = listening.stdout.readline().partition(" port ")[2].split()[0]
-        request = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc {here} {port} | head -n 1"
-        ask = f"until nc -w 1 {address} 80; do sleep 0.2; done </dev/null; {request}"
-        run("apply", "-n", namespace, "-f", "-", input=pod("client", ask))
-        wait_until(
-            lambda: phase(embedded_cluster, namespace, "client") == "Succeeded", "end", timeout=30
-        )
-        listening.terminate()
+        try:
+            assert listening.stdout is not None
+            port = listening.stdout.readline().partition(" port ")[2].split()[0]
+            request = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc {here} {port} | head -n 1"
+            ask = f"until nc -w 1 {address} 80; do sleep 0.2; done </dev/null; {request}"
+            run("apply", "-n", namespace, "-f", "-", input=pod("client", ask))
+            wait_until(
+                lambda: phase(embedded_cluster, namespace, "client") == "Succeeded",
+                "the client to be answered",
+                timeout=30,
+            )
+        finally:
+            listening.terminate()
     assert run("logs", "client", "-n", namespace).split()[:3] == ["served", "HTTP/1.0", "200"]
 
 
