@@ -153,6 +153,10 @@ class ComputeManagerClient:
             )
         await self._report(manager_id, {"status": "OK", "saturation": saturation, "detail": None})
 
+    async def taskhubs(self) -> list[str]:
+        """List the keys of the Task hubs that the identity may see."""
+        return await self._api.taskhubs()
+
     async def report_error(self, manager_id: ComputeManagerID, detail: str) -> None:
         """Say that the manager cannot go on, and why. Keeps the name until the error is cleared.
 

@@ -46,10 +46,12 @@ class Outcome(StrEnum):
     """SIGTERM; a Task in hand waits again."""
     HOLDING = "Holding"
     """Never an end: the worker holds the Task named beside it."""
+    PUSHING = "Pushing"
+    """Never an end: the worker is sending the result of the Task named beside it."""
 
     @property
     def exit_code(self) -> int:
-        """Exit code of a process that ends so. Raises ValueError for HOLDING."""
+        """Exit code of a process that ends so. Raises ValueError for HOLDING and PUSHING."""
         code = _EXIT_CODES.get(self)
         if code is None:
             raise ValueError(f"{self.name} is no end of a worker and has no exit code")

@@ -77,9 +77,21 @@ def scope_of_task(task_key: str) -> Scope:
 
     Raises ValueError when it is no Task key: the server answers such with 500.
     """
-    parts = task_key.split("-")
-    if len(parts) == 5 and parts[0] == "Task" and _TOKEN.fullmatch(parts[1]):
+    return _scope_of("Task", task_key)
+
+
+def scope_of_hub(hub_key: str) -> Scope:
+    """Read the scope out of a hub key, `TaskHub-<hex>-<org>-<campaign>-<project>`.
+
+    Raises ValueError when it is none.
+    """
+    return _scope_of("TaskHub", hub_key)
+
+
+def _scope_of(kind: str, key: str) -> Scope:
+    parts = key.split("-")
+    if len(parts) == 5 and parts[0] == kind and _TOKEN.fullmatch(parts[1]):
         words = parts[2:]
         if all(_WORD.fullmatch(word) for word in words):
             return Scope(*words)
-    raise ValueError(f"{task_key!r} is no Task key: expected Task-<hex>-<org>-<campaign>-<project>")
+    raise ValueError(f"{key!r} is no {kind} key: expected {kind}-<hex>-<org>-<campaign>-<project>")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from .clock import utc_now
 from .jobs import (
     JOB_UID_LABEL,
     OPERATOR,
     POOL_UID_LABEL,
     SELECTOR,
     PoolReference,
+    departed,
     job_name,
     read_workers,
 )
@@ -28,14 +30,18 @@ from .kubeapi import (
     Unavailable,
 )
 from .manager import BackendRefused, BackendUnavailable, ComputeServiceBackend
+from .orders import Orders
 from .pool import GROUP, KIND, PLURAL, VERSION
 from .reflector import Reflector
-from .workers import Worker, WorkerState
+from .workers import Departed, Worker, WorkerState
 
 logger = logging.getLogger(__name__)
 
 FINALIZER = f"{GROUP}/deregister"
 FIELD_MANAGER = OPERATOR
+
+DEPARTED_KEPT = timedelta(hours=1)
+"""How long a pod that is gone is remembered; services outlive their pods by minutes at most."""
 
 
 def pool_path(namespace: str, name: str = "", subresource: str = "") -> str:
@@ -58,6 +64,7 @@ class Cluster:
         namespaces: Sequence[str],
         identity: str,
         on_change: Callable[[str], None],
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Prepare the mirrors; `run` starts them.
 
@@ -66,11 +73,14 @@ class Cluster:
             namespaces: those whose pools are served; none for all.
             identity: name of this operator instance, for events.
             on_change: called with a pool's UID when one of its Jobs or pods has changed.
+            clock: the present, in UTC.
 
         """
         self.api = api
         self._identity = identity
         scopes: Sequence[str | None] = list(namespaces) or [None]
+        self._clock = clock
+        self._departed: dict[str, dict[str, Departed]] = {}
         self._jobs, self._pods = (
             [
                 Reflector(
@@ -79,10 +89,14 @@ class Cluster:
                     selector=SELECTOR,
                     group_label=POOL_UID_LABEL,
                     on_change=on_change,
+                    on_gone=on_gone,
                 )
                 for namespace in scopes
             ]
-            for group, plural in (("/apis/batch/v1", "jobs"), ("/api/v1", "pods"))
+            for group, plural, on_gone in (
+                ("/apis/batch/v1", "jobs", lambda _job: None),
+                ("/api/v1", "pods", self._pod_gone),
+            )
         )
 
     async def run(self) -> None:
@@ -106,6 +120,19 @@ class Cluster:
         jobs = [job for mirror in self._jobs for job in mirror.group(pool_uid)]
         pods = [pod for mirror in self._pods for pod in mirror.group(pool_uid)]
         return read_workers(jobs, pods)
+
+    def departed(self, pool_uid: str) -> tuple[Departed, ...]:
+        """The pool's pods that went of late."""
+        return tuple(self._departed.get(pool_uid, {}).values())
+
+    def _pod_gone(self, pod: dict[str, Any]) -> None:
+        now = self._clock()
+        gone = departed(pod, now)
+        if gone is not None:
+            of_pool = self._departed.setdefault(pod["metadata"]["labels"][POOL_UID_LABEL], {})
+            of_pool[gone.service_id] = gone
+            for old in [g for g in of_pool.values() if now - g.at > DEPARTED_KEPT]:
+                del of_pool[old.service_id]
 
     def orphaned_pods(self, pool_uid: str) -> list[str]:
         """Names of unfinished pods of a pool whose Job is gone."""
@@ -239,7 +266,7 @@ class JobBackend(ComputeServiceBackend):
             new_suffix: makes what tells a Job's name from those of the pool's other Jobs.
 
         """
-        self.manifest: Callable[[str], dict[str, Any]] | None = None
+        self.manifest: Callable[[str, Orders], dict[str, Any]] | None = None
         self._pool = pool
         self._cluster = cluster
         self._clock = clock
@@ -270,14 +297,18 @@ class JobBackend(ComputeServiceBackend):
         )
         return (*seen, *waiting)
 
-    async def create(self, number: int) -> int:
+    def departed(self) -> tuple[Departed, ...]:
+        """See the base class."""
+        return self._cluster.departed(self._pool.uid)
+
+    async def create(self, number: int, orders: Orders) -> int:
         """See the base class. A Job has a name of its own, so that a repeat meets the first."""
         if self.manifest is None:
             raise BackendUnavailable("What a Job of the pool looks like is not known yet.")
         for created in range(number):
             name = job_name(self._pool.name, self._new_suffix())
             try:
-                await self._create(self.manifest(name))
+                await self._create(self.manifest(name, orders))
             except (Refused, NotFound) as error:
                 raise BackendRefused(
                     f"Kubernetes refuses the pool's Jobs ({created} of {number} created): "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 from computepool_api.ids import ComputeManagerID, ComputeServiceID, to_alchemiscale_name
 from computepool_api.outcomes import TerminationMessage
 
+from .memory import Crashes
 from .merge import strategic_merge
+from .orders import NO_ORDERS, Orders
 from .pool import GROUP, KIND, VERSION, CredentialsSecretRef, PoolSpec
-from .workers import Worker, WorkerState
+from .workers import Departed, Ending, Worker, WorkerState
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OPERATOR = "computepool-operator"
@@ -22,6 +24,7 @@ POOL_LABEL = f"{GROUP}/pool"
 POOL_UID_LABEL = f"{GROUP}/pool-uid"
 GENERATION_ANNOTATION = f"{GROUP}/pool-generation"
 SETTINGS_ANNOTATION = f"{GROUP}/worker-settings"
+POISON_ANNOTATION = f"{GROUP}/poison-tasks"
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
 
@@ -32,6 +35,7 @@ CONTAINER = "worker"
 USER_ID = 65532
 SETTINGS_DIR = "/etc/computepool/settings"
 SETTINGS_FILE = "settings.json"
+POISON_FILE = "poison.json"
 CREDENTIALS_DIR = "/etc/computepool/credentials"
 CREDENTIALS_SETTINGS_FILE = "settings.yaml"
 CA_DIR = "/etc/computepool/ca"
@@ -40,7 +44,7 @@ STATE_DIR = "/run/computepool"
 SCRATCH_DIR = "/scratch"
 SPOOL_DIR = "/var/spool/computepool"
 
-TERMINATION_GRACE = 60
+TERMINATION_GRACE = 90
 """Seconds that a worker has after SIGTERM, enough for a push in flight to come to its end."""
 
 
@@ -65,7 +69,11 @@ def job_name(pool_name: str, suffix: str) -> str:
 
 
 def build_job(
-    pool: PoolReference, spec: PoolSpec, manager_id: ComputeManagerID, name: str
+    pool: PoolReference,
+    spec: PoolSpec,
+    manager_id: ComputeManagerID,
+    name: str,
+    orders: Orders = NO_ORDERS,
 ) -> dict[str, Any]:
     """Build the Job of one worker.
 
@@ -83,7 +91,7 @@ def build_job(
         "completions": 1,
         "parallelism": 1,
         "podReplacementPolicy": "Failed",
-        "template": _pod_template(spec, manager_id, name, labels),
+        "template": _pod_template(spec, manager_id, name, labels, orders),
     }
     if spec.job.active_deadline is not None:
         job_spec["activeDeadlineSeconds"] = _seconds(spec.job.active_deadline)
@@ -110,7 +118,9 @@ def build_job(
     }
 
 
-def worker_settings(spec: PoolSpec, manager_id: ComputeManagerID, name: str) -> dict[str, Any]:
+def worker_settings(
+    spec: PoolSpec, manager_id: ComputeManagerID, name: str, orders: Orders = NO_ORDERS
+) -> dict[str, Any]:
     """The settings file of a worker, under alchemiscale's own names. Holds no secret."""
     worker = spec.worker
     settings: dict[str, Any] = {
@@ -135,6 +145,8 @@ def worker_settings(spec: PoolSpec, manager_id: ComputeManagerID, name: str) -> 
     }
     if worker.spool is not None:
         settings["spool_dir"] = SPOOL_DIR
+    if orders.poison:
+        settings["poison_file"] = f"{SETTINGS_DIR}/{POISON_FILE}"
     if spec.compute_api.ca_bundle_ref.name:
         settings["client_verify"] = f"{CA_DIR}/{CA_FILE}"
     return settings
@@ -146,14 +158,20 @@ def _termination_grace(spec: PoolSpec) -> int:
 
 
 def _pod_template(
-    spec: PoolSpec, manager_id: ComputeManagerID, name: str, labels: Mapping[str, str]
+    spec: PoolSpec,
+    manager_id: ComputeManagerID,
+    name: str,
+    labels: Mapping[str, str],
+    orders: Orders,
 ) -> dict[str, Any]:
-    settings = json.dumps(worker_settings(spec, manager_id, name), indent=1)
+    settings = json.dumps(worker_settings(spec, manager_id, name, orders), indent=1)
+    poison = [{"task": crashes.task, "story": _obituary(crashes)} for crashes in orders.poison]
     template = {
         "metadata": {
             "labels": dict(labels),
             "annotations": {
                 SETTINGS_ANNOTATION: settings,
+                POISON_ANNOTATION: json.dumps(poison),
                 # A node emptied to save money would cost the hours its Task has run.
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                 "karpenter.sh/do-not-disrupt": "true",
@@ -181,7 +199,34 @@ def _pod_template(
         ]
     merged = strategic_merge(template, spec.worker.pod_template)
     merged["metadata"]["labels"] |= labels
+    if orders.avoid_nodes:
+        merged["spec"] = _off_nodes(merged["spec"], orders.avoid_nodes)
     return merged
+
+
+def _off_nodes(pod_spec: Mapping[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
+    """The pod spec with nodes ruled out, beside whatever affinity it has.
+
+    Terms of a node selector are alternatives, so each of them must rule the nodes out.
+    """
+    off = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    affinity = pod_spec.get("affinity") or {}
+    of_node = affinity.get("nodeAffinity") or {}
+    required = of_node.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    terms = [
+        {**term, "matchFields": [*(term.get("matchFields") or ()), *off]}
+        for term in required.get("nodeSelectorTerms") or [{}]
+    ]
+    required = {**required, "nodeSelectorTerms": terms}
+    of_node = {**of_node, "requiredDuringSchedulingIgnoredDuringExecution": required}
+    return {**pod_spec, "affinity": {**affinity, "nodeAffinity": of_node}}
+
+
+def _obituary(crashes: Crashes) -> str:
+    return (
+        f"{crashes.number} workers ended while they executed this Task, so it is not tried again. "
+        f"The last one: {crashes.story}"
+    )
 
 
 def _container(spec: PoolSpec) -> dict[str, Any]:
@@ -243,9 +288,13 @@ def _volumes(spec: PoolSpec) -> list[dict[str, Any]]:
             "downwardAPI": {
                 "items": [
                     {
-                        "path": SETTINGS_FILE,
-                        "fieldRef": {"fieldPath": f"metadata.annotations['{SETTINGS_ANNOTATION}']"},
+                        "path": path,
+                        "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"},
                     }
+                    for path, annotation in (
+                        (SETTINGS_FILE, SETTINGS_ANNOTATION),
+                        (POISON_FILE, POISON_ANNOTATION),
+                    )
                 ]
             },
         },
@@ -310,6 +359,7 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
             created_at=_created(job),
             finished_at=finished_at,
             trouble="" if state.finished else _job_trouble(job),
+            ending=_ending(job, {}, {}) if state.finished else None,
         )
     terminated = _container_status(pod).get("state", {}).get("terminated") or {}
     text = terminated.get("message") or ""
@@ -324,9 +374,53 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
         service_id=None if pod_uid is None else service_id(name, pod_uid),
         trouble="" if state.finished else _pod_trouble(pod),
         finished_at=finished_at,
-        exit_code=terminated.get("exitCode"),
+        started=_has_started(pod),
         message=TerminationMessage.parse(text) if text else None,
+        ending=_ending(job, pod, terminated) if state.finished else None,
     )
+
+
+def _ending(
+    job: Mapping[str, Any], pod: Mapping[str, Any], terminated: Mapping[str, Any]
+) -> Ending:
+    status = pod.get("status", {})
+    text = terminated.get("message") or ""
+    words = "" if TerminationMessage.parse(text) else text
+    failed = _condition(job, "Failed")
+    return Ending(
+        reason=terminated.get("reason") or "",
+        exit_code=terminated.get("exitCode"),
+        pod_reason=status.get("reason") or "",
+        job_reason=failed.get("reason", "") if failed.get("status") == "True" else "",
+        disrupted=_condition(pod, "DisruptionTarget").get("status") == "True",
+        words=(words or status.get("message") or "")[:500],
+    )
+
+
+def _has_started(pod: Mapping[str, Any]) -> bool:
+    status = _container_status(pod)
+    return bool(status.get("state", {}).keys() & {"running", "terminated"})
+
+
+def departed(pod: Mapping[str, Any], at: datetime) -> Departed | None:
+    """What is left to know of a pod that is gone; None for one that never had a name as a service.
+
+    Its last state tells whether its containers had ended. One that never started has none.
+    """
+    job = (pod["metadata"].get("labels") or {}).get(JOB_NAME_LABEL)
+    if not job:
+        return None
+    phase = pod.get("status", {}).get("phase")
+    return Departed(
+        service_id=service_id(job, pod["metadata"]["uid"]),
+        at=at,
+        ended=phase in ("Succeeded", "Failed") or not _has_started(pod),
+    )
+
+
+def service_prefix(pool_name: str) -> str:
+    """How the names of a pool's compute services begin."""
+    return to_alchemiscale_name(job_name(pool_name, "x"))[:-1]
 
 
 def service_id(job: str, pod_uid: str) -> ComputeServiceID:

@@ -13,8 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import datetime, timedelta
 from typing import Any
 
 from computepool_api.errors import ComputeAPIError
@@ -24,13 +23,14 @@ from computepool_api.service_client import ComputeServiceClient
 from computepool_api.transport import ComputeAPI
 
 from .cadence import delay_after, is_urgent, spacing
+from .clock import utc_now
 from .cluster import FINALIZER, Cluster, JobBackend
 from .connection import Connection, NotConnected
-from .jobs import PoolReference, build_job, parse_time, pool_selector
+from .jobs import PoolReference, build_job, parse_time, pool_selector, service_prefix
 from .kubeapi import KubernetesError
 from .manager import BackendUnavailable, ComputeManager, CycleResult, verdict_on
 from .plan import Verdict
-from .pool import PoolSpec, PoolStatus
+from .pool import RESUME_ANNOTATION, PoolSpec, PoolStatus
 from .reasons import HEALTH, Health, Reason
 from .removal import plan_removal
 from .status import Facts, build_status, is_warning, recall, worth_an_event
@@ -43,11 +43,6 @@ FAREWELL = timedelta(minutes=2)
 
 STATUS_SPACING = 10.0
 """Seconds between status writes in which nothing but the time of the last cycle is new."""
-
-
-def utc_now() -> datetime:
-    """The present, in UTC."""
-    return datetime.now(UTC)
 
 
 def new_suffix() -> str:
@@ -216,8 +211,17 @@ class PoolLoop:
             workers = self._tools.cluster.workers(self._pool.uid)
             counts = count(workers) if self._tools.cluster.fresh else None
             return CycleResult(error.verdict, self._memory, counts=counts)
-        self._job_backend().manifest = partial(build_job, self._pool, spec, manager_id)
-        return await manager.cycle(spec, self._memory, self._pool.generation)
+        pool = self._pool
+        self._job_backend().manifest = lambda name, orders: build_job(
+            pool, spec, manager_id, name, orders
+        )
+        annotations: Mapping[str, str] = self._body["metadata"].get("annotations") or {}
+        return await manager.cycle(
+            spec,
+            self._memory,
+            self._pool.generation,
+            resume=annotations.get(RESUME_ANNOTATION, ""),
+        )
 
     def _manager(self, api: ComputeAPI, manager_id: ComputeManagerID) -> ComputeManager:
         return ComputeManager(
@@ -225,6 +229,7 @@ class PoolLoop:
             ComputeManagerClient(api),
             ComputeServiceClient(api),
             self._job_backend(),
+            service_prefix=service_prefix(self._pool.name),
             clock=self._tools.clock,
             log=lambda event, facts: logger.info(event, extra={**self._about(), **facts}),
         )

@@ -17,13 +17,21 @@ from computepool_api import errors
 from computepool_api.ids import ComputeManagerID, ComputeServiceID
 from computepool_api.manager_client import ComputeManagerClient
 from computepool_api.models import Instruction, OkInstruction, ShutdownInstruction, SkipInstruction
-from computepool_api.scope import Scope
+from computepool_api.scope import Scope, scope_of_hub
 from computepool_api.service_client import ComputeServiceClient
 
-from .plan import Memory, Observation, Plan, Unknown, Verdict, is_halted, plan, saturation
+from .memory import Memory
+from .orders import Orders
+from .plan import Observation, Plan, Unknown, Verdict, is_halted, plan, saturation
 from .pool import InstructionName, PoolSpec
 from .reasons import Reason
-from .workers import Worker, WorkerCounts, count
+from .workers import Departed, Worker, WorkerCounts, count
+
+STEAL = "steal"
+"""How the value of the resume annotation begins by which a person lets a pool take its manager's
+name from whoever holds it: `steal`, `steal-again`, and so on."""
+
+_UNASKED = Unknown(Reason.SHUT_DOWN_BY_SERVER, "the server has not been asked")
 
 
 class BackendUnavailable(Exception):
@@ -46,8 +54,12 @@ class ComputeServiceBackend(ABC):
 
         """
 
+    def departed(self) -> tuple[Departed, ...]:
+        """Services whose processes the platform does not list any more; none where that is moot."""
+        return ()
+
     @abstractmethod
-    async def create(self, number: int) -> int:
+    async def create(self, number: int, orders: Orders) -> int:
         """Create so many services; return how many were created.
 
         Raises:
@@ -101,6 +113,7 @@ class ComputeManager:
         services: ComputeServiceClient,
         backend: ComputeServiceBackend,
         *,
+        service_prefix: str,
         clock: Clock,
         log: Callable[[str, dict[str, object]], None],
     ) -> None:
@@ -108,67 +121,115 @@ class ComputeManager:
         self._managers = managers
         self._services = services
         self._backend = backend
+        self._service_prefix = service_prefix
         self._clock = clock
         self._log = log
 
-    async def cycle(self, spec: PoolSpec, memory: Memory, generation: int) -> CycleResult:
-        """Observe, plan, act and answer, once. Raises nothing that a caller could mend."""
+    async def cycle(
+        self, spec: PoolSpec, memory: Memory, generation: int, *, resume: str = ""
+    ) -> CycleResult:
+        """Observe, plan, act and answer, once. Raises nothing that a caller could mend.
+
+        Args:
+            spec: the pool's spec.
+            memory: what the last cycle left.
+            generation: of the spec.
+            resume: value of the resume annotation.
+
+        """
         try:
             workers = await self._backend.workers()
         except BackendUnavailable as error:
             return CycleResult(Verdict(Reason.KUBERNETES_UNAVAILABLE, str(error)), memory)
+        seen = Observation(
+            workers=workers,
+            instruction=_UNASKED,
+            generation=generation,
+            departed=self._backend.departed(),
+            resume=resume,
+            service_prefix=self._service_prefix,
+        )
         try:
-            return await self._cycle(spec, workers, memory, generation)
+            return await self._cycle(spec, seen, memory)
         except errors.ComputeAPIError as error:
             registered = False if isinstance(error, errors.ManagerNameTaken) else None
             return CycleResult(
                 verdict_on(error), memory, counts=count(workers), registered=registered
             )
 
-    async def _cycle(
-        self, spec: PoolSpec, workers: tuple[Worker, ...], memory: Memory, generation: int
-    ) -> CycleResult:
-        halted = is_halted(memory, generation)
+    async def _cycle(self, spec: PoolSpec, seen: Observation, memory: Memory) -> CycleResult:
+        resumed = seen.resume != memory.resume and bool(seen.resume)
+        halted = is_halted(memory, seen.generation) and not resumed
         if not halted and (memory.reported_at is None or memory.halt is not None):
-            memory = await self._enter(memory)
-        decided, instruction = await self._decide(spec, workers, memory, generation)
+            steal = resumed and seen.resume.startswith(STEAL)
+            memory = await self._enter(memory, steal=steal)
+        seen = replace(seen, instruction=_UNASKED if halted else await self._instruction(spec))
+        decided = plan(spec, seen, memory, self._clock())
         if decided.renew:
-            memory = await self._enter(decided.memory)
-            decided, instruction = await self._decide(spec, workers, memory, generation)
-        return await self._act(spec, decided, instruction)
+            memory = await self._enter(decided.memory, steal=False)
+            seen = replace(seen, instruction=await self._instruction(spec))
+            decided = plan(spec, seen, memory, self._clock())
+        return await self._act(spec, decided, seen.instruction)
 
-    async def _decide(
-        self, spec: PoolSpec, workers: tuple[Worker, ...], memory: Memory, generation: int
-    ) -> tuple[Plan, Instruction | None]:
-        instruction: Instruction | None = None
-        if not is_halted(memory, generation):
-            instruction = await self._managers.instruction(
-                self.manager_id, [Scope.parse(scope) for scope in spec.scopes], spec.protocols
-            )
-        unasked = Unknown(Reason.SHUT_DOWN_BY_SERVER, "the server is not asked while shut down")
-        observation = Observation(workers, instruction or unasked, generation)
-        return plan(spec, observation, memory, self._clock()), instruction
+    async def _instruction(self, spec: PoolSpec) -> Instruction:
+        """Ask the server, about exactly the Tasks that the pool's services can claim.
 
-    async def _enter(self, memory: Memory) -> Memory:
+        An instruction knows no exclusions, so with `scopesExclude` it is asked about the scopes of
+        the hubs that are left.
+        """
+        scopes = [Scope.parse(scope) for scope in spec.scopes]
+        if not spec.scopes_exclude:
+            return await self._managers.instruction(self.manager_id, scopes, spec.protocols)
+        left = await self._hub_scopes(spec, scopes)
+        # An empty list would mean everything (trap 5).
+        answer = await self._managers.instruction(self.manager_id, left or scopes, spec.protocols)
+        if isinstance(answer, OkInstruction) and not left:
+            return replace(answer, num_tasks=0)
+        return answer
+
+    async def _hub_scopes(self, spec: PoolSpec, scopes: list[Scope]) -> list[Scope]:
+        excluded = [Scope.parse(scope) for scope in spec.scopes_exclude]
+        hubs = {scope_of_hub(hub) for hub in await self._managers.taskhubs()}
+        return sorted(
+            (
+                hub
+                for hub in hubs
+                if any(scope.contains(hub) for scope in scopes)
+                and not any(scope.contains(hub) for scope in excluded)
+            ),
+            key=str,
+        )
+
+    async def _enter(self, memory: Memory, *, steal: bool) -> Memory:
         """Register, or find that our registration still stands.
 
         Raises:
-            ManagerNameTaken: somebody else has the name.
+            ManagerNameTaken: somebody else has the name, and no person has said to take it.
 
         """
         try:
             await self._managers.register(self.manager_id)
             self._log("manager registered", {"compute_manager_id": str(self.manager_id)})
-        except errors.ManagerNameTaken:
+        except errors.ManagerNameTaken as taken:
             # Is it ourselves, before a restart? The name and the uuid must both be ours.
             answer = await self._managers.instruction(self.manager_id, [], [])
-            if isinstance(answer, ShutdownInstruction):
+            if not isinstance(answer, ShutdownInstruction):
+                self._log("manager adopted", {"compute_manager_id": str(self.manager_id)})
+            elif steal:
+                await self._take_over(taken)
+            else:
                 raise
-            self._log("manager adopted", {"compute_manager_id": str(self.manager_id)})
         return replace(memory, halt=None, reported_at=self._clock())
 
+    async def _take_over(self, taken: errors.ManagerNameTaken) -> None:
+        """Take the name from a holder that a person has declared dead."""
+        if taken.held_status == "ERROR":
+            await self._managers.clear_error(self.manager_id.name)
+        await self._managers.register(self.manager_id, steal=True)
+        self._log("manager name taken over", {"compute_manager_id": str(self.manager_id)})
+
     async def _act(
-        self, spec: PoolSpec, decided: Plan, instruction: Instruction | None
+        self, spec: PoolSpec, decided: Plan, instruction: Instruction | Unknown
     ) -> CycleResult:
         verdict, created = decided.verdict, 0
         for service in decided.reap:
@@ -176,8 +237,9 @@ class ComputeManager:
                 self._log("service of an ended worker deregistered", {"service": str(service)})
         try:
             if decided.create_workers:
-                created = await self._backend.create(decided.create_workers)
-            for worker in decided.prune:
+                orders = Orders(decided.avoid_nodes, decided.poison)
+                created = await self._backend.create(decided.create_workers, orders)
+            for worker in (*decided.remove, *decided.prune):
                 await self._backend.remove(worker)
         except BackendRefused as error:
             verdict = Verdict(Reason.JOBS_REFUSED, str(error))
@@ -185,7 +247,10 @@ class ComputeManager:
             verdict = Verdict(Reason.KUBERNETES_UNAVAILABLE, str(error))
 
         memory, answer = decided.memory, None
-        if decided.saturation is not None:
+        if decided.error is not None:
+            await self._managers.report_error(self.manager_id, decided.error)
+            memory = replace(memory, reported_at=self._clock())
+        elif decided.saturation is not None:
             active = decided.counts.active + created
             answer = saturation(active, spec.max_compute_services)
             await self._managers.report_ok(self.manager_id, answer)
@@ -220,6 +285,11 @@ class ComputeManager:
                 except ValueError:
                     continue  # not one of ours: our backends make ids of one form only
                 await self._services.deregister(service_id)
+        try:
+            # A manager in ERROR stays registered when it deregisters (trap 24).
+            await self._managers.report_ok(self.manager_id, 0.0)
+        except errors.ManagerNotRegistered:
+            return
         await self._managers.deregister(self.manager_id)
         self._log("manager deregistered", {"compute_manager_id": str(self.manager_id)})
 
@@ -228,7 +298,7 @@ def _with_created(counts: WorkerCounts, created: int) -> WorkerCounts:
     return replace(counts, pending=counts.pending + created)
 
 
-def _name(instruction: Instruction | None) -> InstructionName | None:
+def _name(instruction: Instruction | Unknown) -> InstructionName | None:
     match instruction:
         case OkInstruction():
             return "OK"
@@ -236,7 +306,7 @@ def _name(instruction: Instruction | None) -> InstructionName | None:
             return "SKIP"
         case ShutdownInstruction():
             return "SHUTDOWN"
-        case None:
+        case Unknown():
             return None
 
 

@@ -13,21 +13,24 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from computepool_api.ids import ComputeServiceID
 from computepool_api.models import Instruction, OkInstruction, ShutdownInstruction, SkipInstruction
-from computepool_api.outcomes import Outcome
 
-from .pool import PoolSpec
+from .judging import count_failure, forgive, judge
+from .memory import Backoff, Crashes, Halt, Memory
+from .pool import RESUME_ANNOTATION, PoolSpec
+from .reaping import services_to_reap
 from .reasons import Reason
-from .workers import Worker, WorkerCounts, WorkerState, count
+from .workers import Departed, Worker, WorkerCounts, WorkerState, count
 
 MANAGER_EXPIRY = timedelta(hours=1)
 """After this long without a status report the server may sweep a manager (server default)."""
 
-LONGEST_BACKOFF = timedelta(hours=1)
+PATIENCE = timedelta(minutes=1)
+"""How long a worker may be held up before the pool's reason says so."""
 
 _CLOCK_SLACK = timedelta(seconds=5)
 
@@ -47,55 +50,16 @@ class Observation:
     `workers` must have been read *before* the instruction was asked for: a worker seen to have
     claimed is then certainly out of the server's count, and one that claims in between is counted
     as still covering a Task, which errs towards creating less. `generation` is the pool's
-    `metadata.generation`.
+    `metadata.generation`, `resume` the value of its resume annotation. `departed` are pods that are
+    gone from the cluster, and names of services that begin with `service_prefix` are the pool's.
     """
 
     workers: tuple[Worker, ...]
     instruction: Instruction | Unknown
     generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """A pause in creating workers that ends with one trial worker.
-
-    `rounds` counts pauses in a row (each twice as long as the one before), `retry_at` is when the
-    trial worker may be created, `tasks` how many waiting Tasks the pause is about.
-    """
-
-    rounds: int
-    retry_at: datetime
-    tasks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Halt:
-    """The server told the pool to shut down, at this generation of the pool; a person resumes."""
-
-    generation: int
-    message: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a cycle leaves to the next. All of it but `judged` survives in the pool's status.
-
-    `judged` holds UID and state of the finished workers whose end has been taken into account, or
-    None before the first cycle, in which everything already finished counts as judged.
-    `gone_succeeded` and `gone_failed` count finished workers whose Jobs have been removed (before
-    the first cycle: all that ever finished).
-    """
-
-    judged: frozenset[tuple[str, WorkerState]] | None = None
-    waiting_tasks: int | None = None
-    futile: Backoff | None = None
-    consecutive_failures: int = 0
-    failing: Backoff | None = None
-    halt: Halt | None = None
-    reported_at: datetime | None = None
-    gone_succeeded: int = 0
-    gone_failed: int = 0
+    departed: tuple[Departed, ...] = ()
+    resume: str = ""
+    service_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +74,24 @@ class Verdict:
 class Plan:
     """What to do in this cycle.
 
-    `create_workers`: how many Jobs to create. `reap`: registered services whose process has
-    certainly ended, to be deregistered so that their Tasks wait again. `prune`: finished workers
-    beyond what the spec keeps. `saturation`: what to answer the server with, or None for no
-    answer. `renew`: register the manager again, under the id it had.
+    `create_workers`: how many Jobs to create, off the nodes `avoid_nodes` and told of the Tasks
+    `poison`. `reap`: registered services whose process has ended, to be deregistered so that their
+    Tasks wait again. `remove`: workers that never started and are to go, `prune`: finished ones
+    beyond what the spec keeps. `saturation`: what to report OK with; `error`: the detail of an
+    ERROR instead; neither: no report. `renew`: register the manager again, under the id it had.
     """
 
     verdict: Verdict
     memory: Memory
     counts: WorkerCounts
     create_workers: int = 0
+    avoid_nodes: tuple[str, ...] = ()
+    poison: tuple[Crashes, ...] = ()
     reap: tuple[ComputeServiceID, ...] = ()
-    prune: tuple[Worker, ...] = field(default=())
+    remove: tuple[Worker, ...] = ()
+    prune: tuple[Worker, ...] = ()
     saturation: float | None = None
+    error: str | None = None
     renew: bool = False
 
 
@@ -163,41 +132,91 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
     """
     workers = observation.workers
     counts = count(workers)
-    memory = _judge_finished(spec, observation, memory, now)
+    memory = _heed_resume(observation, memory)
+    instruction = observation.instruction
+    known = None if isinstance(instruction, Unknown) else instruction
+    memory = judge(spec, workers, known, memory, now)
     if memory.halt is not None and is_halted(memory, observation.generation):
         verdict = Verdict(Reason.SHUT_DOWN_BY_SERVER, memory.halt.message)
         return _with_pruning(spec, workers, Plan(verdict, memory, counts))
     memory = replace(memory, halt=None)
 
-    match observation.instruction:
+    match instruction:
         case Unknown(reason, message):
             return Plan(Verdict(reason, message), memory, counts)
         case ShutdownInstruction(message=message):
             return _shut_down(observation.generation, memory, counts, message, now)
-        case SkipInstruction(compute_service_ids=registered):
-            answer = Plan(
-                Verdict(
-                    Reason.SKIPPED_BY_SERVER,
-                    "The server skips this manager because one of its services failed too many "
-                    "Tasks lately; it goes on when those failures are forgiven.",
-                ),
-                memory,
-                counts,
-                reap=_ended_services(workers, registered),
-                saturation=saturation(counts.active, spec.max_compute_services),
+        case SkipInstruction():
+            verdict = Verdict(
+                Reason.SKIPPED_BY_SERVER,
+                "The server skips this manager because one of its services failed too many "
+                "Tasks lately; it goes on when those failures are forgiven.",
             )
-        case OkInstruction(num_tasks=num_tasks, compute_service_ids=registered):
+            decided = _answered(spec, Plan(verdict, memory, counts), now)
+        case OkInstruction(num_tasks=num_tasks):
+            removed, memory = _never_started(spec, workers, num_tasks, memory, now)
             create, verdict, memory = _size(spec, workers, num_tasks, memory, now)
-            active = counts.active + create
-            answer = Plan(
-                _with_trouble(verdict, workers),
-                memory,
-                counts,
-                create_workers=create,
-                reap=_ended_services(workers, registered),
-                saturation=saturation(active, spec.max_compute_services),
+            decided = _answered(
+                spec,
+                Plan(
+                    _with_trouble(verdict, workers, now),
+                    memory,
+                    counts,
+                    create_workers=create,
+                    remove=removed,
+                    avoid_nodes=tuple(q.node for q in memory.quarantined),
+                    poison=poison_tasks(spec, memory),
+                ),
+                now,
             )
-    return _with_pruning(spec, workers, answer)
+    return _with_pruning(spec, workers, _with_reaping(observation, decided, now))
+
+
+def poison_tasks(spec: PoolSpec, memory: Memory) -> tuple[Crashes, ...]:
+    """Tasks that have taken down as many workers as they may."""
+    limit = spec.failure_policy.task_crash_limit
+    return tuple(crashes for crashes in memory.crashes if crashes.number >= limit)
+
+
+def _heed_resume(observation: Observation, memory: Memory) -> Memory:
+    """Forget what holds the pool up when a person has changed the resume annotation."""
+    resumed = memory.resume is not None and observation.resume != memory.resume
+    if resumed and observation.resume:
+        memory = replace(forgive(memory), halt=None)
+    return replace(memory, resume=observation.resume)
+
+
+def _answered(spec: PoolSpec, plan: Plan, now: datetime) -> Plan:
+    """Add the report to the server: ERROR while the circuit is open, else OK and how full."""
+    failing = plan.memory.failing
+    if failing is not None and now < failing.retry_at:
+        detail = (
+            f"{plan.memory.consecutive_failures} workers in a row failed; one tries again at "
+            f"{failing.retry_at:%Y-%m-%d %H:%M:%S} UTC. Last: {plan.memory.last_failure}"
+        )
+        return replace(plan, error=detail)
+    active = plan.counts.active + plan.create_workers
+    return replace(plan, saturation=saturation(active, spec.max_compute_services))
+
+
+def _never_started(
+    spec: PoolSpec, workers: Sequence[Worker], num_tasks: int, memory: Memory, now: datetime
+) -> tuple[tuple[Worker, ...], Memory]:
+    """Workers that wait for a machine or an image in vain.
+
+    Past `startupDeadline` they go, and count as failed. Others go as soon as fewer Tasks wait than
+    there are of them: nothing would be left for them to claim.
+    """
+    waiting = [w for w in workers if w.state.may_claim_first and not w.started]
+    waiting.sort(key=lambda worker: (worker.created_at, worker.name), reverse=True)
+    late = [w for w in waiting if now >= w.created_at + spec.job.startup_deadline]
+    for worker in late:
+        told = f"{worker.name} did not start in time: {worker.trouble or 'no reason is known'}"
+        memory = count_failure(spec, memory, told, now)
+    in_time = [worker for worker in waiting if worker not in late]
+    needed = math.ceil(num_tasks / tasks_per_worker(spec))
+    surplus = in_time[: max(0, len(in_time) - needed)]
+    return (*late, *surplus), memory
 
 
 def _size(
@@ -231,8 +250,9 @@ def _size(
             retry_at = max(retry_at, memory.futile.retry_at)
         reason = Verdict(
             Reason.WORKERS_FAILING,
-            f"The last {memory.consecutive_failures} workers failed; see their pods' termination "
-            f"messages. One worker tries again at {_time(retry_at)}.",
+            f"The last {memory.consecutive_failures} workers failed ({memory.last_failure}). The "
+            f"server has been told ERROR. One worker tries again at {_time(retry_at)}; annotate "
+            f"the pool with {RESUME_ANNOTATION}=now to go on at once.",
         )
         on_trial = _has_canary(workers, memory.failing) or bool(unclaimed)
         create = int(now >= retry_at and not on_trial and num_tasks > 0 and room > 0)
@@ -286,14 +306,22 @@ def _explain(
     return Verdict(Reason.NO_TASKS, "No Task waits in the pool's scopes.")
 
 
-def _with_trouble(verdict: Verdict, workers: Sequence[Worker]) -> Verdict:
+def _with_trouble(verdict: Verdict, workers: Sequence[Worker], now: datetime) -> Verdict:
     """Add what Kubernetes says about workers that do not start, the commonest of it."""
-    troubles = Counter(worker.trouble for worker in workers if worker.trouble)
-    if not troubles:
+    held_up = [worker for worker in workers if worker.trouble]
+    if not held_up:
         return verdict
-    trouble, number = troubles.most_common(1)[0]
-    message = f"{verdict.message} {_workers(number)} can't start: {trouble}"
-    return replace(verdict, message=message)
+    trouble, number = Counter(worker.trouble for worker in held_up).most_common(1)[0]
+    reason, message = verdict.reason, f"{verdict.message} {_workers(number)} can't start: {trouble}"
+    if reason in _OVERRULED and any(now - w.created_at >= PATIENCE for w in held_up):
+        unschedulable = trouble.startswith("Unschedulable")
+        reason = Reason.WORKERS_UNSCHEDULABLE if unschedulable else Reason.WORKERS_NOT_STARTING
+    return Verdict(reason, message)
+
+
+_OVERRULED = frozenset(
+    {Reason.WORKERS_CREATED, Reason.WORKERS_STARTING, Reason.WORKERS_RUNNING, Reason.SATURATED}
+)
 
 
 def _has_canary(workers: Sequence[Worker], failing: Backoff) -> bool:
@@ -304,84 +332,6 @@ def _has_canary(workers: Sequence[Worker], failing: Backoff) -> bool:
     """
     since = failing.retry_at - _CLOCK_SLACK
     return any(not worker.finished and worker.created_at >= since for worker in workers)
-
-
-def _judge_finished(
-    spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
-) -> Memory:
-    """Take the ends of workers into account, each once."""
-    finished = {(w.uid, w.state): w for w in observation.workers if w.finished}
-    judged = memory.judged
-    memory = replace(memory, judged=frozenset(finished))
-    if judged is None:
-        kept = count(finished.values())
-        return replace(
-            memory,
-            gone_succeeded=max(0, memory.gone_succeeded - kept.succeeded),
-            gone_failed=max(0, memory.gone_failed - kept.failed),
-        )
-    gone = Counter(state for _uid, state in judged.difference(finished))
-    memory = replace(
-        memory,
-        gone_succeeded=memory.gone_succeeded + gone[WorkerState.SUCCEEDED],
-        gone_failed=memory.gone_failed + gone[WorkerState.FAILED],
-    )
-    new = [worker for key, worker in finished.items() if key not in judged]
-    if not new:
-        return memory
-    return _judge_failures(spec, _judge_futility(spec, observation, memory, new, now), new, now)
-
-
-def _judge_futility(
-    spec: PoolSpec,
-    observation: Observation,
-    memory: Memory,
-    new: Sequence[Worker],
-    now: datetime,
-) -> Memory:
-    """Remember Tasks that the server counts but no worker can claim.
-
-    Only Tasks counted both before and after the fruitless worker ended are held to be unclaimable:
-    one submitted since deserves a worker of its own.
-    """
-    if not any(_outcome(worker) is Outcome.NOTHING_TO_DO for worker in new):
-        return memory
-    if not isinstance(observation.instruction, OkInstruction):
-        return memory
-    num_tasks = observation.instruction.num_tasks
-    tasks = num_tasks if memory.waiting_tasks is None else min(num_tasks, memory.waiting_tasks)
-    if tasks == 0:
-        return replace(memory, futile=None)
-    futile = memory.futile
-    if futile is not None and now < futile.retry_at:
-        return replace(memory, futile=replace(futile, tasks=tasks))
-    rounds = futile.rounds + 1 if futile else 1
-    return replace(memory, futile=_pause(spec.cycle_interval, rounds, now, tasks=tasks))
-
-
-def _judge_failures(spec: PoolSpec, memory: Memory, new: Sequence[Worker], now: datetime) -> Memory:
-    """Count failures in a row; at `maxConsecutiveFailures`, pause, then try with one worker."""
-    policy = spec.failure_policy
-    for worker in sorted(new, key=lambda w: (w.finished_at or now, w.name)):
-        outcome = _outcome(worker)
-        if worker.state is WorkerState.SUCCEEDED:
-            if outcome is not Outcome.NOTHING_TO_DO:
-                memory = replace(memory, consecutive_failures=0, failing=None)
-        elif outcome is not Outcome.TERMINATED:
-            memory = replace(memory, consecutive_failures=memory.consecutive_failures + 1)
-            if memory.consecutive_failures < policy.max_consecutive_failures:
-                continue
-            failing = memory.failing
-            if failing is None or now >= failing.retry_at:
-                rounds = failing.rounds + 1 if failing else 1
-                memory = replace(memory, failing=_pause(policy.retry_after, rounds, now))
-    return memory
-
-
-def _pause(first: timedelta, rounds: int, now: datetime, *, tasks: int = 0) -> Backoff:
-    longest = max(first, LONGEST_BACKOFF)
-    length = min(longest, first * 2 ** min(rounds - 1, 20))
-    return Backoff(rounds=rounds, retry_at=now + length, tasks=tasks)
 
 
 def _shut_down(
@@ -402,24 +352,26 @@ def _shut_down(
     told = (
         f"The server shut this manager down ({message.rstrip('.') or 'no message'}): somebody "
         "else registered its name or an administrator removed it. Running workers finish, none is "
-        "created. Change the pool's spec (for example suspend on and off) to resume."
+        f"created. Annotate the pool with {RESUME_ANNOTATION}=now, or change its spec, to resume."
     )
     halt = Halt(generation=generation, message=told, since=now)
     return Plan(Verdict(Reason.SHUT_DOWN_BY_SERVER, told), replace(memory, halt=halt), counts)
 
 
-def _ended_services(
-    workers: Sequence[Worker], registered: Sequence[str]
-) -> tuple[ComputeServiceID, ...]:
-    """Registered services whose worker has certainly ended: their Tasks must wait again."""
-    still_registered = set(registered)
-    return tuple(
-        worker.service_id
-        for worker in workers
-        if worker.finished
-        and worker.service_id is not None
-        and worker.service_id in still_registered
+def _with_reaping(observation: Observation, plan: Plan, now: datetime) -> Plan:
+    """Add the services whose process has ended although they are still registered."""
+    if not isinstance(observation.instruction, OkInstruction | SkipInstruction):
+        return plan
+    reap, unclaimed_since = services_to_reap(
+        observation.workers,
+        observation.departed,
+        observation.instruction.compute_service_ids,
+        observation.service_prefix,
+        dict(plan.memory.unclaimed_since),
+        now,
     )
+    memory = replace(plan.memory, unclaimed_since=tuple(unclaimed_since.items()))
+    return replace(plan, reap=reap, memory=memory)
 
 
 def _with_pruning(spec: PoolSpec, workers: Sequence[Worker], plan: Plan) -> Plan:
@@ -434,10 +386,6 @@ def _with_pruning(spec: PoolSpec, workers: Sequence[Worker], plan: Plan) -> Plan
         of_state.sort(key=lambda w: (w.finished_at or w.created_at, w.name))
         prune += of_state[: max(0, len(of_state) - kept)]
     return replace(plan, prune=tuple(prune))
-
-
-def _outcome(worker: Worker) -> Outcome | None:
-    return worker.message.outcome if worker.message else None
 
 
 def _tasks(n: int) -> str:

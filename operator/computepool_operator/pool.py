@@ -32,6 +32,9 @@ VERSION: Final = "v1alpha1"
 KIND: Final = "AlchemiscaleComputePool"
 PLURAL: Final = "computepools"
 
+RESUME_ANNOTATION: Final = f"{GROUP}/resume"
+"""Annotation of a pool by which a person resumes it: each new value counts once."""
+
 POOL_NAME_LENGTH: Final = 50
 """Longest name of a pool: a Job's name is the pool's and a suffix, within 63 characters."""
 
@@ -652,6 +655,12 @@ class PoolStatus(_Model):
 
     consecutive_failures: Annotated[int, Field(ge=0)] = 0
     """Workers that failed in a row, none succeeding in between."""
+
+    last_failure: Annotated[str, AtMost(1024)] = ""
+    """How the last of them ended."""
+
+    resume: Annotated[str, AtMost(256)] | None = None
+    """Value of the annotation compute.alchemiscale.org/resume that has been acted upon."""
 
     consecutive_empty_claims: Annotated[int, Field(ge=0)] = 0
     """Workers in a row that found nothing to claim although the server counted Tasks."""

@@ -27,6 +27,8 @@ class Reason(StrEnum):
     SHUT_DOWN_BY_SERVER = "ShutDownByServer"
     DRAINING = "Draining"
     STOPPING = "Stopping"
+    WORKERS_UNSCHEDULABLE = "WorkersUnschedulable"
+    WORKERS_NOT_STARTING = "WorkersNotStarting"
     # The pool can't go on and says what it waits for.
     PENDING = "Pending"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
@@ -70,6 +72,8 @@ HEALTH: Mapping[Reason, Health] = {
     Reason.SATURATED: Health.GOOD,
     Reason.SUSPENDED: Health.GOOD,
     Reason.NOTHING_CLAIMABLE: Health.GOOD,
+    Reason.WORKERS_UNSCHEDULABLE: Health.GOOD,
+    Reason.WORKERS_NOT_STARTING: Health.WAITING,
     Reason.SKIPPED_BY_SERVER: Health.WAITING,
     Reason.WORKERS_FAILING: Health.STALLED,
     Reason.SHUT_DOWN_BY_SERVER: Health.STALLED,

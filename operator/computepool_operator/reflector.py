@@ -26,9 +26,10 @@ Object = dict[str, Any]
 class Reflector:
     """Mirrors the objects of one collection that match a label selector.
 
-    Objects are grouped by the value of one label, and `on_change(group)` is called after each
-    change. The copy is *fresh* once the first list has come in and as long as the API server has
-    been heard of lately; on a copy that is not fresh nothing may be decided.
+    Objects are grouped by the value of one label. `on_change(group)` is called after each change,
+    `on_gone(object)` with the last state of an object that is no more. The copy is *fresh* once the
+    first list has come in and as long as the API server has been heard of lately; on a copy that is
+    not fresh nothing may be decided.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Reflector:
         selector: str,
         group_label: str,
         on_change: Callable[[str], None],
+        on_gone: Callable[[Object], None] = lambda _thing: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
@@ -46,6 +48,7 @@ class Reflector:
         self._selector = selector
         self._group_label = group_label
         self._on_change = on_change
+        self._on_gone = on_gone
         self._monotonic = monotonic
         self._groups: dict[str, dict[str, Object]] = {}
         self._heard_at: float | None = None
@@ -120,6 +123,11 @@ class Reflector:
             for thing in group.values()
             if thing["metadata"]["uid"] not in listed and _version(thing) > version
         ]
+        kept = listed.keys() | {thing["metadata"]["uid"] for thing in newer}
+        for group in self._groups.values():
+            for uid, thing in group.items():
+                if uid not in kept:
+                    self._on_gone(thing)
         before = set(self._groups)
         self._groups = {}
         for thing in (*listed.values(), *newer):
@@ -139,6 +147,7 @@ class Reflector:
         uid = thing["metadata"]["uid"]
         if event["type"] == "DELETED":
             group.pop(uid, None)
+            self._on_gone(thing)
             if not group:
                 del self._groups[name]
         else:

@@ -8,16 +8,19 @@ for which generation it was found.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
-from .plan import Backoff, Halt, Memory, Verdict
+from .memory import Backoff, Crashes, Halt, Memory, Quarantine
+from .plan import Verdict
 from .pool import (
     CircuitStatus,
     Condition,
     ConditionStatus,
     InstructionName,
+    PoisonTask,
     PoolStatus,
+    QuarantinedNode,
     TasksStatus,
     WorkersStatus,
 )
@@ -25,6 +28,8 @@ from .reasons import HEALTH, Health, Reason
 from .workers import WorkerCounts
 
 ConditionType = Literal["Ready", "Registered", "Reconciling", "Stalled", "Saturated"]
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 _READY: dict[Health, ConditionStatus] = {
     Health.GOOD: "True",
@@ -77,6 +82,16 @@ def build_status(before: PoolStatus, facts: Facts, now: datetime) -> PoolStatus:
         "compute_manager_id": facts.manager_id,
         "selector": facts.selector,
         "consecutive_failures": memory.consecutive_failures,
+        "last_failure": memory.last_failure,
+        "resume": memory.resume,
+        "quarantined_nodes": tuple(
+            QuarantinedNode(name=q.node, reason=q.reason, since=q.since, until=q.until)
+            for q in memory.quarantined
+        ),
+        "poison_tasks": tuple(
+            PoisonTask(task=c.task, crashes=c.number, last_crash_time=c.last_at, message=c.story)
+            for c in memory.crashes
+        ),
         "consecutive_empty_claims": memory.futile.rounds if memory.futile else 0,
         "backoff_until": memory.futile.retry_at if memory.futile else None,
         "circuit": CircuitStatus(
@@ -122,7 +137,22 @@ def recall(status: PoolStatus) -> Memory:
         waiting_tasks=status.tasks.waiting,
         futile=futile,
         consecutive_failures=status.consecutive_failures,
+        last_failure=status.last_failure,
         failing=failing,
+        resume=status.resume,
+        quarantined=tuple(
+            Quarantine(node=q.name, reason=q.reason, since=q.since or q.until, until=q.until)
+            for q in status.quarantined_nodes
+        ),
+        crashes=tuple(
+            Crashes(
+                task=p.task,
+                number=p.crashes,
+                last_at=p.last_crash_time or _LONG_AGO,
+                story=p.message,
+            )
+            for p in status.poison_tasks
+        ),
         halt=halt,
         reported_at=status.last_report_time,
         gone_succeeded=status.workers.succeeded,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -39,14 +39,44 @@ class WorkerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """What is known of how a worker ended, beside its own words.
+
+    `reason` and `exit_code` are its container's (`OOMKilled`, 137), `pod_reason` the pod's as a
+    whole (`Evicted`), `job_reason` the Job's (`DeadlineExceeded`). `disrupted`: Kubernetes took the
+    pod away for reasons of its own. `words`: what Kubernetes says about it.
+    """
+
+    reason: str = ""
+    exit_code: int | None = None
+    pod_reason: str = ""
+    job_reason: str = ""
+    disrupted: bool = False
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A pod that is gone from the cluster: when, and whether its containers had ended before.
+
+    One that was removed while its containers ran (by force, or with its node) may still be at
+    work somewhere.
+    """
+
+    service_id: ComputeServiceID
+    at: datetime
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """A Job of the pool together with its pod.
 
     `name` is the Job's name, `uid` the Job's UID; `service_id` the id under which the pod's
     process registers with the server, known as soon as the pod has a UID. `trouble` is what
     Kubernetes says about why it does not start, in Kubernetes' own words; empty if nothing.
-    `exit_code` and `message` are set when the worker's container has terminated, `finished_at`
-    when the worker has finished in either way.
+    `started`: its container has run. `message` and `ending` are set when the worker has ended,
+    `finished_at` when it has finished in either way.
     """
 
     name: str
@@ -58,9 +88,9 @@ class Worker:
     service_id: ComputeServiceID | None = None
     trouble: str = ""
     finished_at: datetime | None = None
-    exit_code: int | None = None
+    started: bool = False
     message: TerminationMessage | None = None
-    failure: str = field(default="", compare=False)
+    ending: Ending | None = None
 
     @property
     def finished(self) -> bool:

@@ -1,0 +1,83 @@
+"""What a pool remembers from one cycle to the next. Pure values; `status.py` writes them down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from .workers import WorkerState
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A pause in creating workers that ends with one trial worker.
+
+    `rounds` counts pauses in a row (each twice as long as the one before), `retry_at` is when the
+    trial worker may be created, `tasks` how many waiting Tasks the pause is about.
+    """
+
+    rounds: int
+    retry_at: datetime
+    tasks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """The server told the pool to shut down, at this generation of the pool; a person resumes."""
+
+    generation: int
+    message: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A node that gets no workers of the pool until a time, and why."""
+
+    node: str
+    reason: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Crashes:
+    """A Task that workers died of: how many, when the last, and how that one ended."""
+
+    task: str
+    number: int
+    last_at: datetime
+    story: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a cycle leaves to the next.
+
+    All of it survives in the pool's status, but for the first four fields, which are found out
+    again after a restart.
+
+    `judged` holds UID and state of the finished workers whose end has been taken into account, or
+    None before the first cycle, in which everything already finished counts as judged.
+    `unclaimed_since`: services that are registered and belong to no worker that is known, and when
+    that was first seen. `counted_tasks`: Tasks whose crash counts already among
+    `consecutive_failures`. `resume`: the value of the resume annotation that has been acted upon.
+    `gone_succeeded` and `gone_failed` count finished workers whose Jobs have been removed (before
+    the first cycle: all that ever finished).
+    """
+
+    judged: frozenset[tuple[str, WorkerState]] | None = None
+    waiting_tasks: int | None = None
+    unclaimed_since: tuple[tuple[str, datetime], ...] = ()
+    counted_tasks: frozenset[str] = frozenset()
+    futile: Backoff | None = None
+    consecutive_failures: int = 0
+    last_failure: str = ""
+    failing: Backoff | None = None
+    halt: Halt | None = None
+    reported_at: datetime | None = None
+    resume: str | None = None
+    quarantined: tuple[Quarantine, ...] = ()
+    crashes: tuple[Crashes, ...] = ()
+    gone_succeeded: int = 0
+    gone_failed: int = 0

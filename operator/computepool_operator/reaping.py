@@ -1,0 +1,81 @@
+"""Which registered services have no process any more, so that their Tasks must wait again. Pure.
+
+Deregistering a service puts its Tasks back to waiting at once; the server by itself would take half
+an hour. It must not happen while the process may still be at work, nor while the server may still
+be storing what it has sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from computepool_api.ids import ComputeServiceID
+from computepool_api.outcomes import Outcome
+
+from .workers import Departed, Worker
+
+PUSH_SETTLES = timedelta(seconds=60)
+"""After this long the server has stored what a worker sent before it died, or never will."""
+
+FORCED_OUT = timedelta(seconds=120)
+"""After this long a process has ended whose pod was removed while it ran: the kubelet gives it the
+termination grace of its pod and then kills it."""
+
+UNKNOWN_FOR = timedelta(minutes=5)
+"""After this long a service is held for dead that belongs to no pod we have ever seen. If it lives
+all the same, on a node that nobody reaches, it finds its registration lost before it pushes."""
+
+
+def services_to_reap(
+    workers: Sequence[Worker],
+    departed: Sequence[Departed],
+    registered: Sequence[str],
+    prefix: str,
+    unclaimed_since: Mapping[str, datetime],
+    now: datetime,
+) -> tuple[tuple[ComputeServiceID, ...], dict[str, datetime]]:
+    """Decide which services to deregister, and remember which belong to nobody.
+
+    Args:
+        workers: those that are known, finished ones among them.
+        departed: pods that are gone from the cluster.
+        registered: the services that the server lists under the manager.
+        prefix: how the names of the pool's own services begin; others are left alone.
+        unclaimed_since: the second value of the last call.
+        now: the present, in UTC.
+
+    """
+    dead_from: dict[str, datetime] = {}
+    known = {str(worker.service_id) for worker in workers if worker.service_id is not None}
+    for gone in departed:
+        if gone.service_id not in known:
+            dead_from[gone.service_id] = gone.at if gone.ended else gone.at + FORCED_OUT
+    for worker in workers:
+        if worker.finished and worker.service_id is not None:
+            ended = worker.finished_at or now
+            dead_from[worker.service_id] = ended + PUSH_SETTLES if _may_push(worker) else ended
+    unclaimed: dict[str, datetime] = {}
+    for service in registered:
+        if service not in known and service not in dead_from and prefix and _ours(service, prefix):
+            unclaimed[service] = unclaimed_since.get(service, now)
+            dead_from[service] = unclaimed[service] + UNKNOWN_FOR
+    reap = [
+        ComputeServiceID.parse(service)
+        for service in registered
+        if service in dead_from and now >= dead_from[service]
+    ]
+    return tuple(reap), unclaimed
+
+
+def _may_push(worker: Worker) -> bool:
+    """Whether a result of the worker may still be on its way into the server's store."""
+    message = worker.message
+    return message is not None and message.outcome in (Outcome.PUSH_AMBIGUOUS, Outcome.PUSHING)
+
+
+def _ours(service: str, prefix: str) -> bool:
+    try:
+        return ComputeServiceID.parse(service).name.startswith(prefix)
+    except ValueError:
+        return False
