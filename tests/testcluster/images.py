@@ -164,7 +164,9 @@ def _build_archive(
     partial = archive.with_suffix(".new")
     partial.unlink(missing_ok=True)
     if engine == "docker":
-        words = [f"--build-arg={name}={value}" for name, value in given.items()]
+        # Docker cannot be lent this host's files, so only what is not one is passed on.
+        passed = {name: value for name, value in arguments.items() if value not in mounts}
+        words = [f"--build-arg={name}={value}" for name, value in passed.items()]
         run(["docker", "build", "-f", path, "-t", tag, *words, context], timeout=BUILD_TIMEOUT)
         run(["docker", "save", "-o", partial, tag])
     else:
