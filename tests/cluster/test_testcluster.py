@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from testcluster import busybox, embedded, processes, ways
+from testcluster import busybox, controlplane, embedded, processes, ways
 from testcluster.cluster import GPU, Cluster
 from testcluster.errors import TestClusterError
 from testcluster.processes import wait_until
@@ -67,6 +68,28 @@ def test_two_control_planes_side_by_side_never_meet(tmp_path: Path, timing: Timi
         assert not state.path.exists()
         assert processes.marked(state.id) == []
         assert not any(processes.is_alive(process) for process in state.processes)
+
+
+def test_a_port_that_somebody_else_took_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        offers = iter([[port]])
+        free_ports = controlplane.free_ports
+        monkeypatch.setattr(
+            controlplane,
+            "free_ports",
+            lambda address, count: (
+                (count == 1 and next(offers, None)) or free_ports(address, count)
+            ),
+        )
+        running = embedded.up_control_plane(tmp_path / "state", "test", silent)
+        try:
+            assert f":{port}" not in running.kubeconfig.read_text()
+            assert running.kubectl("get", "--raw", "/readyz") == "ok"
+        finally:
+            embedded.down(tmp_path / "state")
 
 
 def test_a_component_that_dies_at_the_start_is_named_with_the_end_of_its_log(

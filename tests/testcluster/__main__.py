@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from testcluster import binaries, images, packages, processes, ways
@@ -10,12 +11,15 @@ from testcluster.errors import TestClusterError
 from testcluster.progress import to_stderr
 from testcluster.state import StateFolder
 
+Command = Callable[[argparse.Namespace], int]
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code: 0, or 1 with the reason on standard error."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options) or 0)
+        run: Command = options.run
+        return run(options)
     except TestClusterError as error:
         print(f"testcluster: {error}", file=sys.stderr)
         return 1
@@ -25,20 +29,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m testcluster", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, summary: str) -> argparse.ArgumentParser:
+    def command(run: Command, name: str, summary: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=summary, description=summary)
-        added.set_defaults(run=globals()[f"_{name}"])
+        added.set_defaults(run=run)
         return added
 
-    up = command("up", "bring up a cluster and print the path of its kubeconfig")
-    down = command("down", "take the cluster down and remove its state folder")
-    status = command("status", "say what runs")
+    up = command(_up, "up", "bring up a cluster and print the path of its kubeconfig")
+    down = command(_down, "down", "take the cluster down and remove its state folder")
+    status = command(_status, "status", "say what runs")
     for added in (up, down, status):
         added.add_argument("--state", type=Path, required=True, metavar="DIR", help="state folder")
     up.add_argument("--kubeconfig", metavar="FILE", help="use the cluster that this file leads to")
     up.add_argument("--control-plane", action="store_true", help="no node; needs no root")
-    build = command("build", "build the programs of the cluster, unless they are in the cache")
-    made = command("images", "build the images of the operator and the worker")
+    build = command(
+        _build, "build", "build the programs of the cluster, unless they are in the cache"
+    )
+    made = command(_images, "images", "build the images of the operator and the worker")
     for added in (up, build, made):
         added.add_argument(
             "--install", action="store_true", help="install missing Debian packages (as root)"

@@ -42,15 +42,14 @@ def cache_key(go_mod: str, go_sum: str, go: str, flags: Sequence[str], machine: 
     return f"{gomod.kubernetes_version(go_mod)}-{digest.hexdigest()[:12]}"
 
 
-def ensure(progress: Progress = to_stderr, *, search_path: str | None = None) -> Binaries:
+def ensure(progress: Progress = to_stderr) -> Binaries:
     """Return the programs, building them first (minutes) unless the cache has them.
 
-    ``search_path`` replaces PATH in the search for Go. Raises TestClusterError when Go is
-    missing or the build fails.
+    Raises TestClusterError when Go can neither be found nor installed, or the build fails.
     """
     go_mod = (GO_FOLDER / "go.mod").read_text()
     go_sum = (GO_FOLDER / "go.sum").read_text()
-    go = gotoolchain.ensure(gomod.go_version(go_mod), progress, search_path)
+    go = gotoolchain.ensure(gomod.go_version(go_mod), progress)
     version = gomod.kubernetes_version(go_mod)
     flags = ("-trimpath", "-ldflags", gomod.linker_flags(version))
     key = cache_key(go_mod, go_sum, go.version, flags, platform.machine())

@@ -5,7 +5,6 @@ import shutil
 import socket
 import ssl
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,14 +59,12 @@ class ControlPlane:
         return self.state.path / f"{user.replace(':', '_')}.kubeconfig"
 
 
-def start(
-    state: StateFolder, binaries: Binaries, address: str = LOOPBACK, names: Sequence[str] = ()
-) -> ControlPlane:
+def start(state: StateFolder, binaries: Binaries, address: str = LOOPBACK) -> ControlPlane:
     """Start a control plane and return once it serves and its controllers work.
 
     ``address`` is where the API server listens and, unless loopback, what it tells pods to
-    connect to. ``names`` are further names or addresses its certificate is valid for.
-    Raises TestClusterError, naming the component and the end of its log, when one dies.
+    connect to. Raises TestClusterError, naming the component and the end of its log, when one
+    dies.
     """
     authority = pki.new_authority(state.folder("pki"))
     tokens = _write_tokens(state.path / "pki" / "tokens.csv")
@@ -78,10 +75,11 @@ def start(
     authority.issue(
         "apiserver",
         user="kube-apiserver",
-        hosts=[*dict.fromkeys(hosts), service, f"{service}.cluster.local", *names],
+        hosts=[*dict.fromkeys(hosts), service, f"{service}.cluster.local"],
     )
     for attempt in range(1, ATTEMPTS + 1):
-        etcd_port, etcd_peer_port, api_port = free_ports(address, 3)
+        etcd_port, etcd_peer_port = free_ports(LOOPBACK, 2)
+        (api_port,) = free_ports(address, 1)
         plane = ControlPlane(state, f"https://{address}:{api_port}", authority)
         for user, token in tokens.items():
             path = plane.kubeconfig_of(user)
@@ -91,13 +89,13 @@ def start(
             _start_components(plane, binaries, address, etcd_port)
             _wait_until_ready(plane, tokens[ADMIN])
         except TestClusterError as error:
+            # Somebody took a port between the look and the use of it.
             if attempt == ATTEMPTS or "address already in use" not in str(error):
                 raise
             stop(state)
             shutil.rmtree(state.path / "etcd", ignore_errors=True)
         else:
             break
-    state.update(server=plane.server)
     return plane
 
 
