@@ -67,6 +67,9 @@ def blame(worker: Worker) -> Blame:
     if outcome is Outcome.HOLDING:
         # Killed without a word while it held a Task: for its memory, or by whatever the Task did.
         return Blame.TASK
+    if outcome is Outcome.PUSHING:
+        # The Task was done; whatever killed the worker then is no fault of it.
+        return Blame.HOST
     if outcome is not None:
         return _BY_OUTCOME[outcome]
     if ending.reason in ("StartError", "ContainerCannotRun", "RunContainerError"):
@@ -84,7 +87,10 @@ def story(worker: Worker) -> str:
     """How a worker ended, in a line for people."""
     ending = worker.ending or Ending()
     parts: list[str] = []
-    if worker.message is not None and worker.message.outcome is not Outcome.HOLDING:
+    if worker.message is not None and worker.message.outcome not in (
+        Outcome.HOLDING,
+        Outcome.PUSHING,
+    ):
         parts.append(str(worker.message.outcome))
         parts.append(worker.message.detail)
     elif ending.reason or ending.exit_code is not None:

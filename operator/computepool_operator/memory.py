@@ -54,13 +54,14 @@ class Crashes:
 class Memory:
     """What a cycle leaves to the next.
 
-    All of it survives in the pool's status, but for the first four fields, which are found out
+    All of it survives in the pool's status, but for the first five fields, which are found out
     again after a restart.
 
     `judged` holds UID and state of the finished workers whose end has been taken into account, or
     None before the first cycle, in which everything already finished counts as judged.
     `unclaimed_since`: services that are registered and belong to no worker that is known, and when
-    that was first seen. `counted_tasks`: Tasks whose crash counts already among
+    that was first seen. `given_up`: UIDs of workers that did not start in time and whose failure is
+    counted. `counted_tasks`: Tasks whose crash counts already among
     `consecutive_failures`. `resume`: the value of the resume annotation that has been acted upon.
     `gone_succeeded` and `gone_failed` count finished workers whose Jobs have been removed (before
     the first cycle: all that ever finished).
@@ -69,6 +70,7 @@ class Memory:
     judged: frozenset[tuple[str, WorkerState]] | None = None
     waiting_tasks: int | None = None
     unclaimed_since: tuple[tuple[str, datetime], ...] = ()
+    given_up: frozenset[str] = frozenset()
     counted_tasks: frozenset[str] = frozenset()
     futile: Backoff | None = None
     consecutive_failures: int = 0

@@ -210,9 +210,13 @@ def _never_started(
     waiting = [w for w in workers if w.state.may_claim_first and not w.started]
     waiting.sort(key=lambda worker: (worker.created_at, worker.name), reverse=True)
     late = [w for w in waiting if now >= w.created_at + spec.job.startup_deadline]
+    given_up = frozenset(worker.uid for worker in late)
     for worker in late:
+        if worker.uid in memory.given_up:
+            continue
         told = f"{worker.name} did not start in time: {worker.trouble or 'no reason is known'}"
         memory = count_failure(spec, memory, told, now)
+    memory = replace(memory, given_up=given_up)
     in_time = [worker for worker in waiting if worker not in late]
     needed = math.ceil(num_tasks / tasks_per_worker(spec))
     surplus = in_time[: max(0, len(in_time) - needed)]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from lupa.lua51 import LuaRuntime  # the version that Argo CD runs
 
-from computepool_operator.plan import Memory, Verdict
+from computepool_operator.memory import Memory
+from computepool_operator.plan import Verdict
 from computepool_operator.pool import PoolStatus
 from computepool_operator.reasons import HEALTH, Health, Reason
 from computepool_operator.status import Facts, build_status

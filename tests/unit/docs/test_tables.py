@@ -13,7 +13,8 @@ from computepool_api.models import OkInstruction
 from computepool_api.outcomes import Outcome
 from computepool_operator import options
 from computepool_operator.crd.manifest import custom_resource_definition
-from computepool_operator.plan import Memory, Observation, plan
+from computepool_operator.memory import Memory
+from computepool_operator.plan import Observation, plan
 from computepool_operator.pool import PoolSpec
 from computepool_operator.reasons import Reason
 from computepool_operator.status import ConditionType

@@ -11,9 +11,10 @@ import pytest
 from computepool_api.ids import ComputeServiceID, to_alchemiscale_name
 from computepool_api.models import Instruction, OkInstruction
 from computepool_api.outcomes import Outcome, TerminationMessage
-from computepool_operator.plan import Memory, Observation, Plan, Unknown, plan
+from computepool_operator.memory import Memory
+from computepool_operator.plan import Observation, Plan, Unknown, plan
 from computepool_operator.pool import PoolSpec
-from computepool_operator.workers import Worker, WorkerState
+from computepool_operator.workers import Ending, Worker, WorkerState
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -41,8 +42,11 @@ def make_worker(
     *,
     outcome: Outcome | None = None,
     finished_at: datetime | None = None,
-    created_at: datetime = NOON - HOUR,
+    created_at: datetime = NOON - 30 * SECOND,
     trouble: str = "",
+    task: str | None = None,
+    node: str = "node-1",
+    ending: Ending | None = None,
 ) -> Worker:
     """A worker of a state, with the fields that a worker of that state has."""
     state = WorkerState(state)
@@ -53,12 +57,13 @@ def make_worker(
         state=state,
         created_at=created_at,
         pod=f"{name}-pod" if on_a_node else None,
-        node="node-1" if on_a_node else None,
+        node=node if on_a_node else None,
         service_id=make_service_id(name) if on_a_node else None,
         trouble=trouble,
         finished_at=(finished_at or NOON) if state.finished else None,
-        exit_code=(0 if state is WorkerState.SUCCEEDED else 1) if state.finished else None,
-        message=None if outcome is None else TerminationMessage(outcome),
+        started=state.finished or state in (WorkerState.RUNNING, WorkerState.ENDING),
+        ending=ending if state.finished else None,
+        message=None if outcome is None else TerminationMessage(outcome, task),
     )
 
 

@@ -15,7 +15,8 @@ from computepool_api.models import (
     SkipInstruction,
 )
 from computepool_api.outcomes import Outcome
-from computepool_operator.plan import Backoff, Halt, Memory, Observation, Unknown
+from computepool_operator.memory import Backoff, Halt, Memory
+from computepool_operator.plan import Observation, Unknown
 from computepool_operator.pool import PoolSpec
 from computepool_operator.reasons import HEALTH
 from computepool_operator.workers import Worker, WorkerState

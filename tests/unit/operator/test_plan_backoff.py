@@ -7,7 +7,8 @@ from unit.operator.builders import HOUR, MINUTE, SECOND, PlannedPool, ended, fle
 
 from computepool_api.models import SkipInstruction
 from computepool_api.outcomes import Outcome
-from computepool_operator.plan import LONGEST_BACKOFF, Plan
+from computepool_operator.judging import LONGEST_BACKOFF
+from computepool_operator.plan import Plan
 from computepool_operator.reasons import Reason
 from computepool_operator.workers import Worker
 

@@ -18,7 +18,7 @@ from unit.operator.builders import (
 )
 
 from computepool_api.outcomes import Outcome
-from computepool_operator.plan import Memory
+from computepool_operator.memory import Memory
 from computepool_operator.workers import Worker, WorkerCounts, WorkerState, count
 
 

@@ -15,7 +15,7 @@ from unit.operator.builders import (
 )
 
 from computepool_api.outcomes import Outcome
-from computepool_operator.plan import LONGEST_BACKOFF
+from computepool_operator.judging import LONGEST_BACKOFF
 from computepool_operator.reasons import Reason
 from computepool_operator.workers import Worker
 
@@ -108,11 +108,13 @@ class TestOpening:
         assert "The last 3 workers failed" in message
         assert "One worker tries again at 12:10:02 UTC" in message
 
-    def test_the_running_are_left_alone_and_the_server_gets_its_answer(
+    def test_the_running_are_left_alone_and_the_server_is_told_error(
         self, pool: PlannedPool
     ) -> None:
         decided = pool.cycle(5, (*THREE, *fleet(running=4)))
-        assert (decided.prune, decided.saturation) == ((), 0.25)
+        assert (decided.prune, decided.remove, decided.saturation) == ((), (), None)
+        assert decided.error is not None
+        assert "3 workers in a row failed" in decided.error
 
 
 class TestCanary:

@@ -16,14 +16,8 @@ from unit.operator.builders import (
 )
 
 from computepool_api.models import ShutdownInstruction, SkipInstruction
-from computepool_operator.plan import (
-    MANAGER_EXPIRY,
-    Halt,
-    Memory,
-    Unknown,
-    is_halted,
-    saturation,
-)
+from computepool_operator.memory import Halt, Memory
+from computepool_operator.plan import MANAGER_EXPIRY, Unknown, is_halted, saturation
 from computepool_operator.reasons import Reason
 
 SKIP = SkipInstruction(())

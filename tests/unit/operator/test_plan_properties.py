@@ -9,9 +9,9 @@ from unit.operator.builders import NOON, make_worker
 from unit.operator.strategies import situations
 
 from computepool_api.models import OkInstruction, ShutdownInstruction, SkipInstruction
+from computepool_operator.memory import Memory
 from computepool_operator.plan import (
     MANAGER_EXPIRY,
-    Memory,
     Observation,
     Plan,
     Unknown,
@@ -93,14 +93,18 @@ def test_nothing_on_unknown(situation: Situation) -> None:
 @given(situations())
 def test_every_ok_and_skip_is_answered_with_what_the_server_takes(situation: Situation) -> None:
     _spec, observation, _memory = situation
-    saturation = planned(situation).saturation
+    decided = planned(situation)
     if halted(situation) or not isinstance(
         observation.instruction, OkInstruction | SkipInstruction
     ):
-        assert saturation is None
+        assert (decided.saturation, decided.error) == (None, None)
+    elif decided.error is not None:
+        assert decided.saturation is None
+        assert decided.memory.failing is not None
+        assert decided.create_workers == 0
     else:
-        assert saturation is not None
-        assert 0.0 <= saturation <= 1.0
+        assert decided.saturation is not None
+        assert 0.0 <= decided.saturation <= 1.0
 
 
 @given(situations())

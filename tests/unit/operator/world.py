@@ -13,7 +13,8 @@ from unit.operator.builders import NOON, make_service_id
 
 from computepool_api.models import Instruction, OkInstruction, SkipInstruction
 from computepool_api.outcomes import Outcome, TerminationMessage
-from computepool_operator.plan import Memory, Observation, Plan, Unknown, plan
+from computepool_operator.memory import Memory
+from computepool_operator.plan import Observation, Plan, Unknown, plan
 from computepool_operator.pool import PoolSpec, PoolStatus
 from computepool_operator.reasons import Reason
 from computepool_operator.status import Facts, build_status, recall
