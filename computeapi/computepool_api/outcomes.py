@@ -50,6 +50,11 @@ class Outcome(StrEnum):
     """Never an end: the worker is sending the result of the Task named beside it."""
 
     @property
+    def is_end(self) -> bool:
+        """Whether a worker can end so; otherwise it is what one says while it is at work."""
+        return self in _EXIT_CODES
+
+    @property
     def exit_code(self) -> int:
         """Exit code of a process that ends so. Raises ValueError for HOLDING and PUSHING."""
         code = _EXIT_CODES.get(self)

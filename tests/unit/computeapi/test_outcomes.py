@@ -71,7 +71,7 @@ def test_a_task_key_is_whole_or_left_out() -> None:
 
 
 def test_exit_codes() -> None:
-    codes = {o.name: o.exit_code for o in Outcome if o not in (Outcome.HOLDING, Outcome.PUSHING)}
+    codes = {o.name: o.exit_code for o in Outcome if o.is_end}
     assert codes == {
         "DONE": 0,
         "NOTHING_TO_DO": 0,
@@ -89,7 +89,7 @@ def test_exit_codes() -> None:
         "TERMINATED": 143,
     }
     for outcome in Outcome:
-        if outcome not in (Outcome.NOTHING_TO_DO, Outcome.HOLDING):
+        if outcome.is_end and outcome is not Outcome.NOTHING_TO_DO:
             assert Outcome.from_exit_code(outcome.exit_code) is outcome
     assert [Outcome.from_exit_code(code) for code in (1, 137, -9, 255)] == [None] * 4
     with pytest.raises(ValueError, match="HOLDING is no end"):
