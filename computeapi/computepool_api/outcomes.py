@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     """There was nothing to claim."""
     DEVICE_UNFIT = "DeviceUnfit"
     """The device check failed before any claim: the node is to blame."""
+    IMAGE_UNFIT = "ImageUnfit"
+    """The image lacks what executes Tasks; it would on every node."""
     CREDENTIALS_REFUSED = "CredentialsRefused"
     SETTINGS_INVALID = "SettingsInvalid"
     API_UNREACHABLE = "APIUnreachable"
@@ -84,6 +86,7 @@ _EXIT_CODES: Final = {
     Outcome.TASK_CRASHED: 17,
     Outcome.PUSH_AMBIGUOUS: 18,
     Outcome.TASK_UNUSABLE: 19,
+    Outcome.IMAGE_UNFIT: 20,
     Outcome.INTERNAL_ERROR: 70,
     Outcome.TERMINATED: 143,
 }

@@ -32,6 +32,7 @@ _BY_OUTCOME = {
     Outcome.DONE: Blame.NOBODY,
     Outcome.NOTHING_TO_DO: Blame.NOBODY,
     Outcome.DEVICE_UNFIT: Blame.NODE,
+    Outcome.IMAGE_UNFIT: Blame.POOL,
     Outcome.CREDENTIALS_REFUSED: Blame.POOL,
     Outcome.SETTINGS_INVALID: Blame.POOL,
     Outcome.INTERNAL_ERROR: Blame.POOL,

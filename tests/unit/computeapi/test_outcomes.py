@@ -85,6 +85,7 @@ def test_exit_codes() -> None:
         "TASK_CRASHED": 17,
         "PUSH_AMBIGUOUS": 18,
         "TASK_UNUSABLE": 19,
+        "IMAGE_UNFIT": 20,
         "INTERNAL_ERROR": 70,
         "TERMINATED": 143,
     }
