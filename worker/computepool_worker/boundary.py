@@ -7,8 +7,10 @@ its member ``message`` says what it is. Bulk goes through files that the message
 ::
 
     parent                                   child
-    prepare {openmm_platform}         ──>    imports the science, looks at the device
-                                      <──    ready {ok, reason, facts}
+    prepare {openmm_platform,         ──>    imports the science, looks at the device
+      device_min_memory, scratch,
+      scratch_min_free}
+                                      <──    ready {ok, reason, facts, fault}
     execute {task, transformation,    ──>    reads the file ``transformation``, executes,
       result, shared, scratch,               writes the file ``result``
       n_retries, keep_shared,
@@ -17,7 +19,8 @@ its member ``message`` says what it is. Bulk goes through files that the message
                                              or refused {task, fault, detail}
     (closes the pipe)                        leaves with exit code 0
 
-- ``prepare`` comes first, once. Nothing is claimed before ``ready`` with ok true.
+- ``prepare`` comes first, once. Nothing is claimed before ``ready`` with ok true. With ok false its
+  fault is ``node`` if another machine may do better, and ``image`` if none will.
 - ``transformation`` is the body of ``GET /tasks/{task}/transformation/gufe`` as the server sent it:
   a list of the Transformation (a keyed chain, or from old servers a JSON string) and the result
   that the Task extends, or null.
@@ -50,9 +53,16 @@ class BoundaryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Import the science and see whether the device is what the pool demands."""
+    """Import the science and see whether the device is what the pool demands.
+
+    ``device_min_memory`` and ``scratch_min_free`` are in MiB, the latter of the file system that
+    the directory ``scratch`` is on; 0 demands nothing.
+    """
 
     openmm_platform: str | None
+    device_min_memory: int = 0
+    scratch: str = ""
+    scratch_min_free: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class Ready:
     ok: bool
     reason: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    fault: Literal["node", "image"] = "node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +184,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "seconds": (int, float),
     "facts": dict,
     "openmm_platform": (str, type(None)),
+    "device_min_memory": int,
+    "scratch_min_free": int,
 }
 
 
@@ -182,3 +195,5 @@ def _check(message: Message, line: bytes) -> None:
             raise BoundaryError(f"{name} has a wrong type: {shorten(repr(line), 200)}")
     if isinstance(message, Refused) and message.fault not in ("task", "host"):
         raise BoundaryError(f"fault is neither task nor host: {shorten(repr(line), 200)}")
+    if isinstance(message, Ready) and message.fault not in ("node", "image"):
+        raise BoundaryError(f"fault is neither node nor image: {shorten(repr(line), 200)}")
