@@ -46,15 +46,19 @@ def judge(
     memory = _expire(memory, now)
     finished = {(w.uid, w.state): w for w in workers if w.finished}
     judged = memory.judged
-    memory = replace(memory, judged=frozenset(finished))
     if judged is None:
-        kept = count(finished.values())
+        totals = count(finished.values())
         return replace(
             memory,
-            gone_succeeded=max(0, memory.gone_succeeded - kept.succeeded),
-            gone_failed=max(0, memory.gone_failed - kept.failed),
+            judged=frozenset(finished),
+            gone_succeeded=max(0, memory.gone_succeeded - totals.succeeded),
+            gone_failed=max(0, memory.gone_failed - totals.failed),
         )
-    gone = Counter(state for _uid, state in judged.difference(finished))
+    present = {worker.uid for worker in workers}
+    # Between the end of a pod and that of its Job a worker can look unfinished for a moment.
+    kept = frozenset(key for key in judged if key[0] in present)
+    memory = replace(memory, judged=kept | finished.keys())
+    gone = Counter(state for _uid, state in judged - kept)
     memory = replace(
         memory,
         gone_succeeded=memory.gone_succeeded + gone[WorkerState.SUCCEEDED],
