@@ -431,20 +431,40 @@ def service_id(job: str, pod_uid: str) -> ComputeServiceID:
 def _state(
     job: Mapping[str, Any], pod: Mapping[str, Any] | None
 ) -> tuple[WorkerState, datetime | None]:
-    phase = (pod or {}).get("status", {}).get("phase")
-    if pod is not None and phase in ("Succeeded", "Failed"):
+    if pod is None:
+        return _state_without_pod(job)
+    phase = pod.get("status", {}).get("phase")
+    if phase in ("Succeeded", "Failed"):
         return WorkerState(phase), _pod_finished_at(pod)
-    for kind, state in (("Complete", WorkerState.SUCCEEDED), ("Failed", WorkerState.FAILED)):
+    # Whatever the Job says by now, a pod that has not ended holds its GPU and may be at work.
+    if job["metadata"].get("deletionTimestamp") or pod["metadata"].get("deletionTimestamp"):
+        return WorkerState.ENDING, None
+    if not pod.get("spec", {}).get("nodeName"):
+        return WorkerState.PENDING, None
+    return (WorkerState.RUNNING if _has_claimed(pod) else WorkerState.STARTING), None
+
+
+def _state_without_pod(job: Mapping[str, Any]) -> tuple[WorkerState, datetime | None]:
+    """The state of a worker whose pod is not there: not yet, or not any more.
+
+    The Job controller says first what a Job will end as, and lets go of its pod before it says
+    that the Job has ended (Kubernetes 1.31 and later).
+    """
+    for kind, state in _END_CONDITIONS:
         condition = _condition(job, kind)
         if condition.get("status") == "True":
             return state, parse_time(condition.get("lastTransitionTime")) or _created(job)
     if job["metadata"].get("deletionTimestamp"):
         return WorkerState.ENDING, None
-    if pod is None or not pod.get("spec", {}).get("nodeName"):
-        return WorkerState.PENDING, None
-    if pod["metadata"].get("deletionTimestamp"):
-        return WorkerState.ENDING, None
-    return (WorkerState.RUNNING if _has_claimed(pod) else WorkerState.STARTING), None
+    return WorkerState.PENDING, None
+
+
+_END_CONDITIONS = (
+    ("Complete", WorkerState.SUCCEEDED),
+    ("Failed", WorkerState.FAILED),
+    ("SuccessCriteriaMet", WorkerState.SUCCEEDED),
+    ("FailureTarget", WorkerState.FAILED),
+)
 
 
 def _has_claimed(pod: Mapping[str, Any]) -> bool:
