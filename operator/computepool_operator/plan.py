@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from computepool_api.ids import ComputeServiceID
+from computepool_api.ids import ComputeServiceID, to_alchemiscale_name
 from computepool_api.models import Instruction, OkInstruction, ShutdownInstruction, SkipInstruction
 
 from .judging import count_failure, forgive, judge
@@ -154,7 +154,7 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
             )
             decided = _answered(spec, Plan(verdict, memory, counts), now)
         case OkInstruction(num_tasks=num_tasks):
-            removed, memory = _never_started(spec, workers, num_tasks, memory, now)
+            removed, memory = _never_started(spec, workers, instruction, memory, now)
             create, verdict, memory = _size(spec, workers, num_tasks, memory, now)
             decided = _answered(
                 spec,
@@ -200,14 +200,26 @@ def _answered(spec: PoolSpec, plan: Plan, now: datetime) -> Plan:
 
 
 def _never_started(
-    spec: PoolSpec, workers: Sequence[Worker], num_tasks: int, memory: Memory, now: datetime
+    spec: PoolSpec,
+    workers: Sequence[Worker],
+    instruction: OkInstruction,
+    memory: Memory,
+    now: datetime,
 ) -> tuple[tuple[Worker, ...], Memory]:
     """Workers that wait for a machine or an image in vain.
 
     Past `startupDeadline` they go, and count as failed. Others go as soon as fewer Tasks wait than
-    there are of them: nothing would be left for them to claim.
+    there are of them: nothing would be left for them to claim. The cluster shows a start a second
+    or two late; one that the server knows has started, and may hold a Task.
     """
-    waiting = [w for w in workers if w.state.may_claim_first and not w.started]
+    at_the_server = {service.partition("-")[0] for service in instruction.compute_service_ids}
+    waiting = [
+        worker
+        for worker in workers
+        if worker.state.may_claim_first
+        and not worker.started
+        and _service_name(worker) not in at_the_server
+    ]
     waiting.sort(key=lambda worker: (worker.created_at, worker.name), reverse=True)
     late = [w for w in waiting if now >= w.created_at + spec.job.startup_deadline]
     given_up = frozenset(worker.uid for worker in late)
@@ -218,9 +230,16 @@ def _never_started(
         memory = count_failure(spec, memory, told, now)
     memory = replace(memory, given_up=given_up)
     in_time = [worker for worker in waiting if worker not in late]
-    needed = math.ceil(num_tasks / tasks_per_worker(spec))
+    needed = math.ceil(instruction.num_tasks / tasks_per_worker(spec))
     surplus = in_time[: max(0, len(in_time) - needed)]
     return (*late, *surplus), memory
+
+
+def _service_name(worker: Worker) -> str:
+    """The name under which the worker registers, also before its pod has been seen."""
+    if worker.service_id is not None:
+        return worker.service_id.name
+    return to_alchemiscale_name(worker.name)
 
 
 def _size(
