@@ -1,6 +1,6 @@
 """What is cleaned up: services of ended workers, finished Jobs beyond those kept; the counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from unit.operator.builders import (
@@ -155,3 +155,40 @@ class TestTotals:
         pool.cycle(0, fleet(succeeded=1))
         decided = pool.cycle(0, ())
         assert self.total(decided.memory, ()) == (1, 0)
+
+
+class TestNeverStarted:
+    """Workers that wait for a machine while nothing is left for them to claim."""
+
+    def test_one_is_removed_when_its_task_is_gone(self) -> None:
+        pending = fleet(pending=1)
+        assert plan_once(ok(0), pending).remove == pending
+
+    def test_as_many_are_kept_as_tasks_wait_the_oldest_of_them(self) -> None:
+        workers = (
+            make_worker("Pending", "old", created_at=NOON - 2 * MINUTE),
+            make_worker("Pending", "new", created_at=NOON - MINUTE),
+        )
+        assert plan_once(ok(1), workers).remove == workers[1:]
+
+    def test_none_that_has_started_is_removed(self) -> None:
+        started = replace(make_worker("Starting"), started=True)
+        assert plan_once(ok(0), [started]).remove == ()
+
+    def test_none_whose_service_is_registered_it_may_hold_the_task(self) -> None:
+        # The kubelet reports a start a second or two late; by then the worker may have claimed.
+        starting = make_worker("Starting")
+        registered = [make_service_id(starting.name)]
+        assert plan_once(ok(0, registered), [starting]).remove == ()
+
+    def test_nor_where_its_pod_has_not_even_been_seen(self) -> None:
+        pending = make_worker("Pending", "a100-x")
+        assert pending.service_id is None
+        assert plan_once(ok(0, [make_service_id("a100-x")]), [pending]).remove == ()
+
+    def test_past_the_startup_deadline_it_goes_and_counts_as_failed(self) -> None:
+        late = make_worker("Pending", created_at=NOON - HOUR, trouble="ImagePullBackOff: no such")
+        decided = plan_once(ok(5), [late], job={"startup_deadline": timedelta(minutes=30)})
+        assert decided.remove == (late,)
+        assert decided.memory.consecutive_failures == 1
+        assert "ImagePullBackOff: no such" in decided.memory.last_failure

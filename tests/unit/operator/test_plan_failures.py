@@ -97,6 +97,15 @@ class TestOpening:
             decided = pool.cycle(5, failed("w0"))
         assert decided.memory.consecutive_failures == 1
 
+    def test_an_end_that_is_out_of_sight_for_a_moment_is_judged_once(
+        self, pool: PlannedPool
+    ) -> None:
+        # The pod of a failed worker is deleted before its Job is marked as failed.
+        for workers in (failed("w0"), (make_worker("Pending", "w0"),), failed("w0")):
+            decided = pool.cycle(5, workers)
+        assert decided.memory.consecutive_failures == 1
+        assert decided.memory.gone_failed == 0
+
     def test_what_failed_before_this_operator_started_has_been_judged(self) -> None:
         pool = PlannedPool()
         assert pool.cycle(5, THREE).create_workers == 5

@@ -36,6 +36,11 @@ class Moves(RuleBasedStateMachine):
             self.world.start(name)
 
     @rule(number=picks)
+    def a_start_becomes_visible(self, number: int) -> None:
+        if name := self.pick(number):
+            self.world.show_start(name)
+
+    @rule(number=picks)
     def a_worker_claims(self, number: int) -> None:
         if name := self.pick(number):
             self.world.claim(name)
@@ -99,6 +104,11 @@ class FaultlessWorld(Moves):
         if hasattr(self, "world"):
             assert self.world.in_vain == 0
 
+    @invariant()
+    def no_worker_is_stopped_at_work(self) -> None:
+        if hasattr(self, "world"):
+            assert self.world.interrupted == 0
+
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
@@ -159,9 +169,7 @@ class FaultyWorld(Moves):
 
 @pytest.mark.parametrize("world", [FaultlessWorld, FaultyWorld])
 def test_it_converges(world: type[Moves]) -> None:
-    examples = settings.default.max_examples if settings.default else 200
-    run = settings(max_examples=examples // 4, stateful_step_count=40, deadline=None)
-    world.TestCase.settings = run
+    world.TestCase.settings = settings(stateful_step_count=40)
     world.TestCase().runTest()
 
 

@@ -52,6 +52,7 @@ class World:
     services: dict[str, Service] = field(default_factory=dict)
     created: int = 0
     in_vain: int = 0
+    interrupted: int = 0
     skips: bool = False
     reachable: bool = True
     now: datetime = NOON
@@ -98,6 +99,12 @@ class World:
                 service.seen, state=WorkerState.STARTING, service_id=make_service_id(name)
             )
 
+    def show_start(self, name: str) -> None:
+        """The kubelet reports that the container runs, which it does after the fact."""
+        service = self.services[name]
+        if service.registered and not service.ended:
+            service.seen = replace(service.seen, started=True)
+
     def claim(self, name: str) -> None:
         service = self.services[name]
         if not service.can_claim:
@@ -113,7 +120,7 @@ class World:
         """Its pod turns Ready."""
         service = self.services[name]
         if service.claimed and not service.ended:
-            service.seen = replace(service.seen, state=WorkerState.RUNNING)
+            service.seen = replace(service.seen, state=WorkerState.RUNNING, started=True)
 
     def finish(self, name: str) -> None:
         service = self.services[name]
@@ -160,6 +167,11 @@ class World:
                 self.lose_registration(by_id[service_id])
         for _ in range(decided.create_workers):
             self._create()
+        for worker in decided.remove:
+            service = self.services[worker.name]
+            self.interrupted += bool(service.tasks)
+            if not service.ended:
+                self._end(service, Outcome.TERMINATED)
         for worker in decided.prune:
             del self.services[worker.name]
         self.memory = decided.memory

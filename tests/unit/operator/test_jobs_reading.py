@@ -1,0 +1,321 @@
+"""Jobs and pods as Kubernetes gives them out, read into workers."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime
+
+import pytest
+from unit.operator.builders import HOUR, SECOND, table
+from unit.operator.objects import (
+    CLAIMED,
+    CREATED,
+    ENDED,
+    JOB,
+    JOB_UID,
+    POD_UID,
+    SCHEDULED,
+    STARTED,
+    Body,
+    condition,
+    ended_pod,
+    holding_a_task,
+    job_object,
+    later,
+    not_ready_yet,
+    pod_object,
+    running,
+    says,
+    unscheduled,
+    waiting,
+)
+
+from computepool_api.outcomes import Outcome
+from computepool_operator.jobs import departed, parse_time, read_worker, read_workers
+from computepool_operator.workers import WorkerState
+
+PENDING, STARTING, RUNNING, ENDING, SUCCEEDED, FAILED = WorkerState
+
+
+@dataclass(frozen=True)
+class Case:
+    """This Job and this pod are a worker of this state, which finished then."""
+
+    state: WorkerState
+    pod: Body | None
+    job: Body
+    finished_at: datetime | None = None
+
+
+def of(state: WorkerState, pod: Body | None, finished_at: datetime | None = None) -> Case:
+    return Case(state, pod, job_object(active=1), finished_at)
+
+
+def job_ends(kind: str, reason: str) -> Body:
+    return condition(kind, True, ENDED, reason=reason)
+
+
+STATES = {
+    "a Job whose pod has not been made yet": of(PENDING, None),
+    "a pod that the scheduler has not looked at": of(PENDING, unscheduled()),
+    "a pod that fits on no node": of(PENDING, unscheduled("0/3 nodes are available")),
+    "a pod that has just been bound": of(STARTING, pod_object()),
+    "an image that is being pulled": of(STARTING, waiting("ContainerCreating")),
+    "an image that can't be pulled": of(STARTING, waiting("ImagePullBackOff")),
+    "a container that runs and has claimed nothing": of(STARTING, running()),
+    "a worker that holds a Task": of(RUNNING, holding_a_task()),
+    "a worker that held a Task and is about to leave": of(
+        RUNNING, running(condition("Ready", False, later(CLAIMED, 500)))
+    ),
+    "a container that started in the second in which its pod was admitted": of(
+        STARTING, running(condition("Ready", False, STARTED, reason="ContainersNotReady"))
+    ),
+    "a container that took minutes to start": of(STARTING, running(not_ready_yet())),
+    "a pod without the condition Ready": of(STARTING, running(condition("Other", True, CLAIMED))),
+    "a pod that is told to go while it holds a Task": of(ENDING, holding_a_task(deleted=True)),
+    "a pod that is told to go before it has claimed": of(ENDING, running(deleted=True)),
+    "a pod that is deleted before it got a node": of(ENDING, pod_object(node=None, deleted=True)),
+    "a Job that is deleted while its pod runs": Case(
+        ENDING, holding_a_task(), job_object(deleted=True)
+    ),
+    "a Job that is deleted before it had a pod": Case(ENDING, None, job_object(deleted=True)),
+    "a pod that succeeded, before the Job controller has seen it": of(
+        SUCCEEDED, ended_pod(0), ENDED
+    ),
+    "a pod that failed, before the Job controller has seen it": of(FAILED, ended_pod(70), ENDED),
+    "a pod that failed while it was deleted": of(FAILED, ended_pod(143, deleted=True), ENDED),
+    "a pod that succeeded of a Job that is deleted": Case(
+        SUCCEEDED, ended_pod(0), job_object(deleted=True), ENDED
+    ),
+    "a Job that is complete": Case(
+        SUCCEEDED,
+        ended_pod(0),
+        job_object(job_ends("SuccessCriteriaMet", "CompletionsReached"), job_ends("Complete", "")),
+        ENDED,
+    ),
+    "a pod that is gone after its Job has failed": Case(
+        FAILED, None, job_object(job_ends("Failed", "BackoffLimitExceeded")), ENDED
+    ),
+    "a pod that is gone after its Job is complete": Case(
+        SUCCEEDED, None, job_object(job_ends("Complete", "CompletionsReached")), ENDED
+    ),
+    "a pod that is gone, the Job controller about to say so": Case(
+        FAILED, None, job_object(job_ends("FailureTarget", "BackoffLimitExceeded")), ENDED
+    ),
+    "a Job past its deadline whose pod is still ending": Case(
+        ENDING,
+        holding_a_task(deleted=True),
+        job_object(job_ends("FailureTarget", "DeadlineExceeded")),
+    ),
+    "a pod that runs although its Job is said to have failed": Case(
+        RUNNING, holding_a_task(), job_object(job_ends("Failed", "DeadlineExceeded"))
+    ),
+    "a pod that the kubelet has turned away": of(
+        FAILED,
+        pod_object(phase="Failed", reason="OutOfnvidia.com/gpu", message="Node didn't have enough"),
+        CREATED,
+    ),
+    "a pod that was evicted": of(
+        FAILED,
+        ended_pod(137, reason="Error", conditions=(condition("DisruptionTarget", True, ENDED),)),
+        ENDED,
+    ),
+}
+
+
+@table(STATES)
+def test_the_state_of(case: Case) -> None:
+    worker = read_worker(case.job, case.pod)
+    assert (worker.state, worker.finished_at) == (case.state, case.finished_at)
+
+
+class TestIdentity:
+    def test_a_worker_is_named_after_its_job(self) -> None:
+        worker = read_worker(job_object(), running())
+        assert (worker.name, worker.uid, worker.created_at) == (JOB, JOB_UID, CREATED)
+        assert (worker.pod, worker.node) == (f"{JOB}-v7rh4", "gpu-7")
+
+    def test_its_service_id_is_the_mapped_job_name_and_the_uid_of_the_pod(self) -> None:
+        worker = read_worker(job_object(), running())
+        assert worker.service_id == f"a100_46v8mb2q-{POD_UID.replace('-', '')}"
+
+    def test_the_id_is_known_before_the_pod_has_a_node(self) -> None:
+        assert read_worker(job_object(), unscheduled()).service_id is not None
+
+    def test_without_a_pod_there_is_none(self) -> None:
+        worker = read_worker(job_object(), None)
+        assert (worker.pod, worker.node, worker.service_id) == (None, None, None)
+
+
+class TestStarted:
+    @pytest.mark.parametrize(
+        ("pod", "started"),
+        [
+            (unscheduled(), False),
+            (pod_object(), False),
+            (waiting("ImagePullBackOff"), False),
+            (running(), True),
+            (holding_a_task(), True),
+            (ended_pod(1), True),
+        ],
+    )
+    def test_a_worker_has_started_when_its_container_has_run(
+        self, pod: Body, started: bool
+    ) -> None:
+        assert read_worker(job_object(), pod).started is started
+
+
+class TestTrouble:
+    """What Kubernetes says about why a worker does not start."""
+
+    @pytest.mark.parametrize(
+        ("pod", "trouble"),
+        [
+            pytest.param(
+                unscheduled("0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),
+                "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+                id="no node",
+            ),
+            pytest.param(
+                waiting("ImagePullBackOff", 'Back-off pulling image "worker:v9"'),
+                'ImagePullBackOff: Back-off pulling image "worker:v9"',
+                id="no image",
+            ),
+            pytest.param(
+                waiting("CreateContainerConfigError", 'secret "x" not found'),
+                'CreateContainerConfigError: secret "x" not found',
+                id="no Secret",
+            ),
+            pytest.param(unscheduled(), "", id="not looked at yet"),
+            pytest.param(waiting("ContainerCreating"), "", id="a container being created"),
+            pytest.param(waiting("PodInitializing"), "", id="init containers at work"),
+            pytest.param(holding_a_task(), "", id="at work"),
+            pytest.param(ended_pod(1), "", id="over"),
+        ],
+    )
+    def test_in_its_own_words(self, pod: Body, trouble: str) -> None:
+        assert read_worker(job_object(), pod).trouble == trouble
+
+    def test_a_job_that_a_queueing_system_holds_back_says_so(self) -> None:
+        job = job_object()
+        job["spec"]["suspend"] = True
+        worker = read_worker(job, None)
+        assert worker.state is PENDING
+        assert worker.trouble.startswith("Suspended:")
+
+
+class TestLastWords:
+    def test_a_worker_that_ended_by_itself_says_how(self) -> None:
+        message = says(Outcome.DEVICE_UNFIT, detail="no CUDA platform")
+        worker = read_worker(job_object(), ended_pod(10, message))
+        assert worker.message is not None
+        assert worker.message.outcome is Outcome.DEVICE_UNFIT
+        assert worker.message.detail == "no CUDA platform"
+        assert worker.ending is not None
+        assert (worker.ending.exit_code, worker.ending.words) == (10, "")
+
+    def test_one_that_was_killed_for_its_memory_names_the_task_it_held(self) -> None:
+        message = says(Outcome.HOLDING, task="Task-1-a-b-c")
+        worker = read_worker(job_object(), ended_pod(137, message, reason="OOMKilled"))
+        assert worker.message is not None
+        assert worker.message.task == "Task-1-a-b-c"
+        assert worker.ending is not None
+        assert (worker.ending.reason, worker.ending.exit_code) == ("OOMKilled", 137)
+
+    def test_words_that_are_not_a_workers_are_kept_for_people(self) -> None:
+        text = 'exec: "computepool-worker": executable file not found in $PATH'
+        worker = read_worker(job_object(), ended_pod(128, text, reason="StartError"))
+        assert worker.message is None
+        assert worker.ending is not None
+        assert worker.ending.words == text
+
+    def test_a_pod_that_was_turned_away_has_the_kubelets_reason(self) -> None:
+        pod = pod_object(phase="Failed", reason="UnexpectedAdmissionError", message="no devices")
+        ending = read_worker(job_object(), pod).ending
+        assert ending is not None
+        assert (ending.pod_reason, ending.words) == ("UnexpectedAdmissionError", "no devices")
+
+    def test_a_pod_that_kubernetes_took_away_is_disrupted(self) -> None:
+        target = condition("DisruptionTarget", True, ENDED, reason="PreemptionByScheduler")
+        ending = read_worker(job_object(), ended_pod(143, conditions=(target,))).ending
+        assert ending is not None
+        assert ending.disrupted
+
+    def test_a_job_past_its_deadline_says_so(self) -> None:
+        job = job_object(job_ends("Failed", "DeadlineExceeded"))
+        ending = read_worker(job, ended_pod(143)).ending
+        assert ending is not None
+        assert ending.job_reason == "DeadlineExceeded"
+
+    def test_a_worker_at_work_has_no_ending(self) -> None:
+        worker = read_worker(job_object(), holding_a_task())
+        assert (worker.ending, worker.message) == (None, None)
+
+    def test_another_containers_end_is_not_the_workers(self) -> None:
+        pod = holding_a_task()
+        helper = deepcopy(ended_pod(1)["status"]["containerStatuses"][0])
+        pod["status"]["containerStatuses"].insert(0, {**helper, "name": "helper"})
+        worker = read_worker(job_object(), pod)
+        assert (worker.state, worker.message) == (RUNNING, None)
+
+
+class TestSeveral:
+    def test_each_job_is_one_worker_in_order_of_name(self) -> None:
+        other = job_object()
+        other["metadata"] |= {"name": "a100-2222", "uid": "another"}
+        workers = read_workers([job_object(), other], [holding_a_task()])
+        assert [(w.name, w.state) for w in workers] == [("a100-2222", PENDING), (JOB, RUNNING)]
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_of_two_pods_of_a_job_the_newer_counts(self, newest_first: bool) -> None:
+        # A Job controller that lags behind may replace a pod that was deleted.
+        old = ended_pod(143)
+        new = running(created=later(CREATED, 60))
+        new["metadata"] |= {"name": "the-newer", "uid": "3f0e3f4e-0000-4000-8000-000000000000"}
+        pods = [new, old] if newest_first else [old, new]
+        (worker,) = read_workers([job_object()], pods)
+        assert (worker.pod, worker.state) == ("the-newer", STARTING)
+
+    def test_a_pod_of_no_job_is_no_worker(self) -> None:
+        assert read_workers([], [holding_a_task()]) == ()
+
+
+class TestDeparted:
+    def test_a_pod_that_had_ended(self) -> None:
+        gone = departed(ended_pod(1), ENDED)
+        assert gone is not None
+        assert (gone.ended, gone.at) == (True, ENDED)
+        assert gone.service_id == f"a100_46v8mb2q-{POD_UID.replace('-', '')}"
+
+    def test_a_pod_that_was_removed_while_it_ran_may_still_be_at_work(self) -> None:
+        gone = departed(holding_a_task(deleted=True), ENDED)
+        assert gone is not None
+        assert not gone.ended
+
+    def test_a_pod_that_never_started_is_not_at_work(self) -> None:
+        gone = departed(unscheduled(), ENDED)
+        assert gone is not None
+        assert gone.ended
+
+
+class TestTimes:
+    def test_kubernetes_writes_utc_in_whole_seconds(self) -> None:
+        assert parse_time("2026-03-01T12:00:00Z") == CREATED
+
+    def test_micro_times_are_read_too(self) -> None:
+        assert parse_time("2026-03-01T12:00:00.250000Z") == CREATED + SECOND / 4
+
+    def test_another_zone_is_the_same_moment(self) -> None:
+        assert parse_time("2026-03-01T13:00:00+01:00") == CREATED
+
+    @pytest.mark.parametrize("text", [None, ""])
+    def test_none_is_none(self, text: str | None) -> None:
+        assert parse_time(text) is None
+
+    def test_what_was_never_created_is_a_bug(self) -> None:
+        job = job_object()
+        del job["metadata"]["creationTimestamp"]
+        with pytest.raises(ValueError, match=f"{JOB} has no metadata.creationTimestamp"):
+            read_worker(job, None)
+
+    def test_the_life_used_here_is_in_order(self) -> None:
+        assert CREATED < SCHEDULED < STARTED < CLAIMED < ENDED < CREATED + HOUR
