@@ -14,7 +14,7 @@ from computepool_api.outcomes import Outcome, TerminationMessage
 from computepool_operator.memory import Memory
 from computepool_operator.plan import Observation, Plan, Unknown, plan
 from computepool_operator.pool import PoolSpec
-from computepool_operator.workers import Ending, Worker, WorkerState
+from computepool_operator.workers import Departed, Ending, Worker, WorkerState
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -115,6 +115,9 @@ class PlannedPool:
     spec: PoolSpec = field(default_factory=make_spec)
     now: datetime = NOON
     generation: int = 1
+    resume: str = ""
+    departed: tuple[Departed, ...] = ()
+    service_prefix: str = ""
     memory: Memory = field(default_factory=lambda: Memory(reported_at=NOON))
 
     def cycle(
@@ -128,10 +131,17 @@ class PlannedPool:
         self.now += after
         if isinstance(instruction, int):
             instruction = ok(instruction)
-        observation = Observation(tuple(workers), instruction, self.generation)
+        observation = Observation(
+            tuple(workers),
+            instruction,
+            self.generation,
+            departed=self.departed,
+            resume=self.resume,
+            service_prefix=self.service_prefix,
+        )
         decided = plan(self.spec, observation, self.memory, self.now)
         self.memory = decided.memory
-        if decided.saturation is not None:
+        if decided.saturation is not None or decided.error is not None:
             self.memory = replace(self.memory, reported_at=self.now)
         return decided
 

@@ -1,0 +1,178 @@
+"""Which services are deregistered, and when: certainly dead, and nothing of theirs on its way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pytest
+from unit.operator.builders import (
+    MINUTE,
+    NOON,
+    SECOND,
+    PlannedPool,
+    make_service_id,
+    make_worker,
+    ok,
+    table,
+)
+
+from computepool_api.models import ShutdownInstruction, SkipInstruction
+from computepool_api.outcomes import Outcome
+from computepool_operator.plan import Unknown
+from computepool_operator.reaping import (
+    FORCED_OUT,
+    PUSH_SETTLES,
+    UNKNOWN_FOR,
+    services_to_reap,
+)
+from computepool_operator.reasons import Reason
+from computepool_operator.workers import Departed, Worker
+
+NAME = "a100-x"
+SERVICE = make_service_id(NAME)
+PREFIX = "a100_"
+LATER = NOON + MINUTE
+
+assert (PUSH_SETTLES, FORCED_OUT, UNKNOWN_FOR) == (MINUTE, 2 * MINUTE, 5 * MINUTE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """The service of `a100-x` is registered and this is known: at that time it is reaped or not."""
+
+    reaped: bool
+    at: datetime = NOON
+    workers: tuple[Worker, ...] = ()
+    departed: tuple[Departed, ...] = ()
+    service: str = SERVICE
+    since: datetime | None = None
+    prefix: str = PREFIX
+    registered: bool = True
+
+
+def ended(outcome: Outcome | None, state: str = "Failed") -> tuple[Worker, ...]:
+    return (make_worker(state, NAME, outcome=outcome, finished_at=NOON),)
+
+
+def gone(*, ended: bool) -> tuple[Departed, ...]:
+    return (Departed(SERVICE, NOON, ended=ended),)
+
+
+REAPED = {
+    "a worker that ended: at once": Case(True, workers=ended(None)),
+    "one that was killed while it held a Task: at once": Case(True, workers=ended(Outcome.HOLDING)),
+    "one that crashed: at once": Case(True, workers=ended(Outcome.TASK_CRASHED)),
+    "one that succeeded, should it have left its registration: at once": Case(
+        True, workers=ended(Outcome.DONE, "Succeeded")
+    ),
+    "one that was sending a result: not at once": Case(False, workers=ended(Outcome.PUSHING)),
+    "one that was sending a result: not before a minute": Case(
+        False, LATER - SECOND, ended(Outcome.PUSHING)
+    ),
+    "one that was sending a result: a minute later": Case(True, LATER, ended(Outcome.PUSHING)),
+    "one that got no answer to its result: not before a minute": Case(
+        False, LATER - SECOND, ended(Outcome.PUSH_AMBIGUOUS)
+    ),
+    "one that got no answer to its result: a minute later": Case(
+        True, LATER, ended(Outcome.PUSH_AMBIGUOUS)
+    ),
+    **{
+        f"one that is {state}: never": Case(
+            False, NOON + 1000 * MINUTE, (make_worker(state, NAME),), since=NOON
+        )
+        for state in ("Starting", "Running", "Ending")
+    },
+    "one that is Running, though a pod of it has gone": Case(
+        False, NOON + 10 * MINUTE, (make_worker("Running", NAME),), gone(ended=True)
+    ),
+    "a pod that is gone and had ended: at once": Case(True, departed=gone(ended=True)),
+    "a pod that was removed while it ran: not before two minutes": Case(
+        False, NOON + 2 * MINUTE - SECOND, departed=gone(ended=False)
+    ),
+    "a pod that was removed while it ran: two minutes later": Case(
+        True, NOON + 2 * MINUTE, departed=gone(ended=False)
+    ),
+    "an unknown service of ours: not when it is first seen": Case(False),
+    "an unknown service of ours: not before five minutes": Case(
+        False, NOON + 5 * MINUTE - SECOND, since=NOON
+    ),
+    "an unknown service of ours: five minutes later": Case(True, NOON + 5 * MINUTE, since=NOON),
+    "a service of another form of name: never": Case(
+        False, NOON + 9 * MINUTE, service="a100_x", since=NOON
+    ),
+    "somebody else's service: never": Case(
+        False, NOON + 9 * MINUTE, service=make_service_id("b200-x"), since=NOON
+    ),
+    "an unknown one, where a pool's own can't be told: never": Case(
+        False, NOON + 9 * MINUTE, since=NOON, prefix=""
+    ),
+    "none that is not registered": Case(False, workers=ended(None), registered=False),
+}
+
+
+@table(REAPED)
+def test_reaped_is(case: Case) -> None:
+    since = {} if case.since is None else {case.service: case.since}
+    registered = [case.service] if case.registered else []
+    reap, _ = services_to_reap(case.workers, case.departed, registered, case.prefix, since, case.at)
+    assert reap == ((case.service,) if case.reaped else ())
+
+
+class TestUnknown:
+    """Services under our manager that belong to no pod we know of."""
+
+    def pass_time(
+        self, registered: Sequence[str], since: dict[str, datetime], at: datetime
+    ) -> tuple[tuple[str, ...], dict[str, datetime]]:
+        return services_to_reap((), (), registered, PREFIX, since, at)
+
+    def test_the_first_sight_is_remembered(self) -> None:
+        _, since = self.pass_time([SERVICE], {}, NOON)
+        _, since = self.pass_time([SERVICE], since, LATER)
+        assert since == {SERVICE: NOON}
+
+    def test_it_is_forgotten_when_it_goes(self) -> None:
+        _, since = self.pass_time([SERVICE], {}, NOON)
+        _, since = self.pass_time([], since, LATER)
+        assert since == {}
+        reap, _ = self.pass_time([SERVICE], since, NOON + UNKNOWN_FOR)
+        assert reap == ()
+
+    def test_it_is_forgotten_when_its_pod_is_seen_after_all(self) -> None:
+        worker = make_worker("Running", NAME)
+        _, since = services_to_reap([worker], (), [SERVICE], PREFIX, {SERVICE: NOON}, LATER)
+        assert since == {}
+
+    def test_others_are_not_remembered(self) -> None:
+        strangers = [make_service_id("b200-x"), "a.name.of.another.form"]
+        assert self.pass_time(strangers, {}, NOON) == ((), {})
+
+
+class TestPlanned:
+    """The same through `plan`, whose memory and instruction it depends on."""
+
+    @pytest.fixture
+    def pool(self) -> PlannedPool:
+        return PlannedPool(service_prefix=PREFIX)
+
+    def test_an_unknown_service_is_reaped_after_five_minutes(self, pool: PlannedPool) -> None:
+        for _ in range(5):
+            assert pool.cycle(ok(0, [SERVICE]), after=MINUTE).reap == ()
+        assert pool.cycle(ok(0, [SERVICE]), after=MINUTE).reap == (SERVICE,)
+
+    def test_a_departed_one_at_once(self, pool: PlannedPool) -> None:
+        pool.departed = gone(ended=True)
+        assert pool.cycle(ok(0, [SERVICE])).reap == (SERVICE,)
+
+    def test_the_server_s_skip_does_not_hinder_it(self, pool: PlannedPool) -> None:
+        pool.departed = gone(ended=True)
+        assert pool.cycle(SkipInstruction((SERVICE,))).reap == (SERVICE,)
+
+    def test_time_in_which_the_server_did_not_answer_counts(self, pool: PlannedPool) -> None:
+        pool.cycle(ok(0, [SERVICE]))
+        for silence in (Unknown(Reason.COMPUTE_API_UNAVAILABLE, "down"), ShutdownInstruction("x")):
+            assert pool.cycle(silence).reap == ()
+        pool.memory = type(pool.memory)(
+            judged=frozenset(), unclaimed_since=pool.memory.unclaimed_since, reported_at=pool.now
+        )
+        assert pool.cycle(ok(0, [SERVICE]), after=UNKNOWN_FOR).reap == (SERVICE,)
