@@ -13,6 +13,7 @@ needs besides:
 - hang: never ends. stubborn: never ends and ignores SIGTERM.
 - hog: keeps a processor busy for ``seconds``.
 - flood: writes ``bytes`` bytes to stdout and as many to stderr.
+- flaky: death by a segfault as often as the file ``counter`` allows (``times``), then a result.
 - fork: leaves a process behind that never ends; its number is in the output ``left_behind``.
 - refuse, refuse_host: no result, by fault of the Task or of the machine.
 - gibberish: breaks the protocol of the pipe.
@@ -56,6 +57,8 @@ def main() -> int:
                 _say(out, _prepare(request))
             elif request["message"] == "execute":
                 _say(out, _execute(request, out))
+            elif request["message"] == "fail":
+                _say(out, _fail(request))
     return 0
 
 
@@ -95,6 +98,8 @@ def _execute(request: Message, answers: IO[bytes]) -> Message:
     chain: list[Entry] = []
     failed = False
     for number in range(units):
+        unit = {"task": request["task"], "unit": number + 1, "units": units}
+        _say(answers, {"message": "progress", "name": f"unit {number}", **unit})
         started = dt.datetime.now(dt.UTC)
         behaviour = stand_in.get("behaviour", "ok") if number == units - 1 else "ok"
         failed = behaviour == "raise"
@@ -122,6 +127,26 @@ def _execute(request: Message, answers: IO[bytes]) -> Message:
         "units": units,
         "failures": int(failed),
         "seconds": time.monotonic() - began,
+    }
+
+
+def _fail(request: Message) -> Message:
+    body = json.loads(Path(request["transformation"]).read_text(encoding="utf-8"))
+    transformation_key, stand_in = read_transformation(body[0])
+    if stand_in.get("fails_hard"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    chain = _unit(0, dt.datetime.now(dt.UTC), {}, failed=True)
+    chain[-1][1]["exception"] = [request["exception"], [""]]
+    chain[-1][1]["traceback"] = request["traceback"]
+    chain.append(_dag_result(request["task"], chain, transformation_key, extends_key(body[1])))
+    write_result(Path(request["result"]), chain)
+    return {
+        "message": "done",
+        "task": request["task"],
+        "ok": False,
+        "units": 1,
+        "failures": 1,
+        "seconds": 0.0,
     }
 
 
@@ -163,6 +188,15 @@ def _exit(seconds: float, stand_in: Message, _outputs: Message) -> None:
     sys.stderr.write("the science is about to end\n")
     sys.stderr.flush()
     os._exit(int(stand_in.get("code", 1)))
+
+
+def _be_flaky(seconds: float, stand_in: Message, _outputs: Message) -> None:
+    counter = Path(stand_in["counter"])
+    died = int(counter.read_text(encoding="ascii")) if counter.exists() else 0
+    if died < int(stand_in["times"]):
+        counter.write_text(str(died + 1), encoding="ascii")
+        os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(seconds)
 
 
 def _hang(_seconds: float, _stand_in: Message, _outputs: Message) -> None:
@@ -207,6 +241,7 @@ _ACTIONS: dict[str, Callable[[float, Message, Message], None]] = {
     "abort": _die_by(signal.SIGABRT),
     "killed": _die_by(signal.SIGKILL),
     "exit": _exit,
+    "flaky": _be_flaky,
     "hang": _hang,
     "stubborn": _be_stubborn,
     "hog": _hog,

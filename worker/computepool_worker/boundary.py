@@ -15,8 +15,13 @@ its member ``message`` says what it is. Bulk goes through files that the message
       result, shared, scratch,               writes the file ``result``
       n_retries, keep_shared,
       keep_scratch}
-                                      <──    done {task, ok, units, failures, seconds}
+                                      <──    progress {task, unit, units, name}, any number
+                                      <──    done {task, ok, units, failures, seconds,
+                                               cpu_seconds, peak_memory}
                                              or refused {task, fault, detail}
+    fail {task, transformation,       ──>    writes a failed result to the file ``result``
+      result, exception, traceback}
+                                      <──    done or refused, as above
     (closes the pipe)                        leaves with exit code 0
 
 - ``prepare`` comes first, once. Nothing is claimed before ``ready`` with ok true. With ok false its
@@ -30,6 +35,11 @@ its member ``message`` says what it is. Bulk goes through files that the message
 - ``refused`` means that there is no result. Its fault is ``task`` if the Task cannot be executed by
   this worker at all (it cannot be decoded, say), and ``host`` if this machine is to blame (a full
   disk, say).
+- ``progress`` says that unit number ``unit`` of ``units`` (counted from 1) begins.
+- ``fail`` is for Tasks that cannot be run because whatever runs them dies. The result has one
+  failure, with this ``exception`` (its name) and ``traceback``, and the Task is not executed.
+- ``cpu_seconds`` and ``peak_memory`` (bytes, of the largest process) are of the child and of what
+  it started, for this Task as far as can be told.
 - A child that has nothing to say for a Task simply dies; its exit status and the end of its stderr
   tell the rest.
 - A message of an unknown kind is passed over, so that either side can be the newer one.
@@ -80,6 +90,17 @@ class Execute:
 
 
 @dataclass(frozen=True, slots=True)
+class Fail:
+    """Write a failed result for a Task that is not executed, with a story in its traceback."""
+
+    task: str
+    transformation: str
+    result: str
+    exception: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The child can take Tasks, or (ok false) cannot, for ``reason``; ``facts`` are for the log."""
 
@@ -98,6 +119,18 @@ class Done:
     units: int
     failures: int
     seconds: float
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Unit number ``unit`` of ``units``, named ``name``, begins."""
+
+    task: str
+    unit: int
+    units: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +142,16 @@ class Refused:
     detail: str
 
 
-Request: TypeAlias = Prepare | Execute
-Answer: TypeAlias = Ready | Done | Refused
+Request: TypeAlias = Prepare | Execute | Fail
+Answer: TypeAlias = Ready | Begun | Done | Refused
 Message: TypeAlias = Request | Answer
 
 _KINDS: dict[str, type[Message]] = {
     "prepare": Prepare,
     "execute": Execute,
+    "fail": Fail,
     "ready": Ready,
+    "progress": Begun,
     "done": Done,
     "refused": Refused,
 }
@@ -126,7 +161,7 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 def encode(message: Message) -> bytes:
     """Return the line of ``message``, with its line feed. Texts of any length are shortened."""
     members = asdict(message)
-    for name in ("reason", "detail"):
+    for name in ("reason", "detail", "name", "traceback"):
         if name in members:
             members[name] = shorten(members[name], MAX_DETAIL)
     line = json.dumps({"message": _NAMES[type(message)], **members}).encode() + b"\n"
@@ -183,6 +218,12 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "failures": int,
     "seconds": (int, float),
     "facts": dict,
+    "cpu_seconds": (int, float),
+    "peak_memory": int,
+    "unit": int,
+    "name": str,
+    "exception": str,
+    "traceback": str,
     "openmm_platform": (str, type(None)),
     "device_min_memory": int,
     "scratch_min_free": int,

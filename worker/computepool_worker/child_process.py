@@ -5,12 +5,21 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from computepool_worker import boundary
-from computepool_worker.boundary import Answer, BoundaryError, Done, Execute, Ready, Refused
+from computepool_worker.boundary import (
+    Answer,
+    Begun,
+    BoundaryError,
+    Done,
+    Execute,
+    Fail,
+    Ready,
+    Refused,
+)
 from computepool_worker.child_start import Started, send
 from computepool_worker.logs import EventLog
 from computepool_worker.output import LineGate, Tail
@@ -49,11 +58,15 @@ class Exit:
 
 
 class ChildLostError(Exception):
-    """The child will give no answer: ``what`` happened, and what it last wrote to stderr."""
+    """The child will give no answer: ``what`` happened, and what it last wrote to stderr.
 
-    def __init__(self, what: str, last_lines: Sequence[str]) -> None:
+    ``ended`` says how it ended; None if it would not.
+    """
+
+    def __init__(self, what: str, last_lines: Sequence[str], ended: Exit | None) -> None:
         self.what = what
         self.last_lines = tuple(last_lines)
+        self.ended = ended
         text = "".join(f"\n{boundary.shorten(line, 160)}" for line in last_lines[-_TAIL_LINES:])
         super().__init__(f"the child process {what}{text}")
 
@@ -78,6 +91,7 @@ class Child:
         self._lock = threading.Lock()
         self._reaped = False
         self._busy = True
+        self._last_sign = self._loop.time()
 
     @classmethod
     async def attach(cls, started: Started, *, grace: float, log: EventLog) -> "Child":
@@ -85,6 +99,11 @@ class Child:
         child = cls(started, grace, log)
         await child._listen(started)
         return child
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._exit.done()
 
     async def ready(self, timeout: float) -> Ready:
         """Return what the child says about itself and the device, within ``timeout`` seconds."""
@@ -98,15 +117,29 @@ class Child:
         self._busy = False
         return answer
 
-    async def execute(self, request: Execute) -> Done | Refused:
-        """Let the child execute a Task, however long it takes."""
+    async def execute(
+        self,
+        request: Execute | Fail,
+        *,
+        max_silence: float | None = None,
+        on_unit: Callable[[Begun], None] = lambda _: None,
+    ) -> Done | Refused:
+        """Let the child execute a Task, or fail it, however long it takes.
+
+        ``on_unit`` is told of every unit that begins. A child that says and writes nothing for
+        ``max_silence`` seconds is ended.
+        """
         self._busy = True
+        self._last_sign = self._loop.time()
         send(self._requests, request)
-        answer = await self._answer()
-        if isinstance(answer, Ready) or answer.task != request.task:
-            raise await self._lost("spoke out of turn")
-        self._busy = False
-        return answer
+        while True:
+            answer = await self._heard(self._answer(), max_silence)
+            if isinstance(answer, Ready) or answer.task != request.task:
+                raise await self._lost("spoke out of turn")
+            if not isinstance(answer, Begun):
+                self._busy = False
+                return answer
+            on_unit(answer)
 
     async def stop(self) -> Exit | None:
         """End the child and all of its group, and return how it ended; None if nothing helps.
@@ -138,7 +171,7 @@ class Child:
     async def _listen(self, started: Started) -> None:
         streams = (("stdout", started.process.stdout), ("stderr", started.process.stderr))
         for name, pipe in streams:
-            output = _Output(name, self._loop, self._log)
+            output = _Output(name, self._loop, self._log, self._note_sign)
             self._outputs.append(output)
             transport, _ = await self._loop.connect_read_pipe(output.itself, pipe)
             self._transports.append(transport)
@@ -191,8 +224,35 @@ class Child:
                 raise await self._lost(f"broke the protocol of its pipe: {error}") from None
             if not line.endswith(b"\n"):
                 raise await self._lost("closed its pipe")
-            if isinstance(message, Ready | Done | Refused):
+            self._note_sign()
+            if isinstance(message, Ready | Begun | Done | Refused):
                 return message
+
+    async def _heard(
+        self, answering: Coroutine[Any, Any, Answer], max_silence: float | None
+    ) -> Answer:
+        """Wait for an answer as long as there are other signs of life."""
+        waiting = asyncio.ensure_future(answering)
+        try:
+            while not waiting.done():
+                left = None
+                if max_silence is not None:
+                    left = self._last_sign + max_silence - self._loop.time()
+                    if left <= 0:
+                        # Python's fault handler then shows on stderr where it hangs.
+                        self._signal(signal.SIGABRT)
+                        await self._gone(self._grace)
+                        raise await self._lost(
+                            f"gave no sign of life for {max_silence:g} s and was ended",
+                            tells_more=False,
+                        )
+                await asyncio.wait({waiting}, timeout=left)
+            return waiting.result()
+        finally:
+            waiting.cancel()
+
+    def _note_sign(self) -> None:
+        self._last_sign = self._loop.time()
 
     async def _line(self) -> bytes:
         reading = asyncio.ensure_future(self._answers.readline())
@@ -205,24 +265,35 @@ class Child:
         finally:
             reading.cancel()
 
-    async def _lost(self, what: str) -> ChildLostError:
-        """End what there still is of the child; a death of its own tells more than ``what``."""
-        await self._gone(_DRAIN_PATIENCE)
-        if self._exit.done():
-            what = str(self._exit.result())
-        await self.stop()
+    async def _lost(self, what: str, *, tells_more: bool = True) -> ChildLostError:
+        """End what there still is of the child.
+
+        A death of its own tells more than ``what``, unless it was made to die.
+        """
+        if tells_more:
+            await self._gone(_DRAIN_PATIENCE)
+            if self._exit.done():
+                what = str(self._exit.result())
+        ended = await self.stop()
         stderr = self._outputs[1].tail.lines(100)
-        return ChildLostError(what, stderr)
+        return ChildLostError(what, stderr, ended)
 
 
 class _Output(asyncio.Protocol):
     """Reads one of the child's output streams as fast as it comes; logs a bounded part of it."""
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, log: EventLog) -> None:
+    def __init__(
+        self,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        log: EventLog,
+        note_sign: Callable[[], None],
+    ) -> None:
         self.tail = Tail(_TAIL_BYTES)
         self.closed = asyncio.Event()
         self._gate = LineGate(per_second=_LINES_PER_SECOND, width=_LINE_WIDTH)
         self._loop = loop
+        self._note_sign = note_sign
         self._log = log.bind(stream=name)
         self._told_dropped = loop.time()
 
@@ -233,6 +304,7 @@ class _Output(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what the child wrote."""
         now = self._loop.time()
+        self._note_sign()
         self.tail.feed(data)
         self._show(self._gate.feed(data, now))
         if now - self._told_dropped >= _DROPPED_INTERVAL:

@@ -39,11 +39,20 @@ def command(environment: Mapping[str, str]) -> list[str]:
     return [sys.executable, "-P", "-m", "computepool_worker.child"]
 
 
-def start(program: Sequence[str], request: boundary.Prepare) -> Started:
+def without(environment: Mapping[str, str], secret: Sequence[str]) -> dict[str, str]:
+    """Return the child's environment: the science needs no credentials."""
+    return {name: value for name, value in environment.items() if name not in secret}
+
+
+def start(
+    program: Sequence[str],
+    request: boundary.Prepare,
+    environment: Mapping[str, str] | None = None,
+) -> Started:
     """Start the child and ask it to get ready. Raises OSError if there is no such program.
 
-    The child leads a session and process group of its own, so that whatever the science starts can
-    be ended with it.
+    ``environment`` None is this process's own. The child leads a session and process group of its
+    own, so that whatever the science starts can be ended with it.
     """
     child_requests, requests = os.pipe()
     answers, child_answers = os.pipe()
@@ -52,6 +61,7 @@ def start(program: Sequence[str], request: boundary.Prepare) -> Started:
         process = subprocess.Popen(
             [*program, *pipes],
             bufsize=0,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,48 +1,50 @@
 """The life of a worker: register, claim, fetch, execute, push, and always deregister.
 
-What comes next is decided in `steps`, what an error means in `endings`; here it is done. The rules
-about pushing follow the server's: it stores a second entry for a second push, and two entries break
-every Task that extends the first. So a result is pushed only while the registration is held, at
-most once, and a push of unknown fate is followed by a long pause and never repeated.
+What comes next is decided in `steps`, what an error means in `endings`; Tasks are executed in the
+`workshop` and results pushed by the `delivery`. Here it is put in order, and taken leave.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from computepool_api.errors import (
     ComputeAPIError,
-    CredentialsRefused,
-    InvalidRequest,
     ScopeRefused,
     ServiceIDTaken,
     TaskUnusable,
-    Unavailable,
 )
 from computepool_api.ids import ComputeServiceID
 from computepool_api.outcomes import Outcome, TerminationMessage
 from computepool_api.scope import Scope
 from computepool_api.service_client import ComputeServiceClient
 from computepool_api.transport import ComputeAPI
-from computepool_worker.boundary import Done, Execute, Refused
-from computepool_worker.child_process import Child, ChildLostError
+from computepool_worker.boundary import Done
+from computepool_worker.child_process import Child
+from computepool_worker.delivery import Delivery, Parcel
 from computepool_worker.endings import Ending, EndOfLifeError, ending_of
+from computepool_worker.fingerprint import fingerprint
 from computepool_worker.logs import EventLog
+from computepool_worker.poison import PoisonListError, poison_stories
 from computepool_worker.presence import Presence
 from computepool_worker.scratch import TaskDirectories
 from computepool_worker.settings import Settings
 from computepool_worker.settle import settled
+from computepool_worker.spool import Spool
 from computepool_worker.steps import (
     Claim,
     Leave,
     Limits,
     Progress,
     Run,
+    Sleep,
+    Step,
     next_step,
     pause_after_ambiguous_push,
 )
 from computepool_worker.stop_signal import StopSignal
 from computepool_worker.termination import TerminationLog
+from computepool_worker.workshop import POISONOUS, NotExecutableError, Workshop
 
 # What leaving itself may take of the termination grace: deregistering, and removing files.
 _LEAVING_TIME = 8.0
@@ -50,18 +52,8 @@ _DEREGISTER_TIME = 20.0
 _DEREGISTER_TIME_WHEN_STOPPED = 6.0
 # A small request that is in flight when a signal comes is given this long.
 _SETTLE_TIME = 3.0
-
-# After these errors of a push it is certain that nothing was stored; the first may pass.
-_MAY_PASS = (Unavailable, CredentialsRefused)
-_REFUSED = (ScopeRefused, InvalidRequest, OSError)
-
-
-class _PostponedError(Exception):
-    """The result was not pushed, and may be pushed later; ``error`` says why."""
-
-    def __init__(self, error: ComputeAPIError) -> None:
-        super().__init__(str(error))
-        self.error = error
+# How often a probe may see that this process is alive.
+_PULSE = 5.0
 
 
 class Life:
@@ -85,8 +77,6 @@ class Life:
         self._id = service_id
         self._api = api
         self._client = client
-        self._child = child
-        self._new_child = new_child
         self._presence = presence
         self._termination = termination
         self._stop = stop
@@ -96,21 +86,44 @@ class Life:
             claim_limit=settings.claim_limit,
             max_tasks=settings.max_tasks,
             max_time=settings.max_time,
+            ephemeral=settings.ephemeral,
+            sleep_interval=settings.sleep_interval,
+            deep_sleep_interval=settings.deep_sleep_interval,
+            max_failures=settings.max_failures,
+            forgive_time=settings.forgive_time,
+        )
+        self._spool = Spool(
+            settings.spool_dir,
+            max_age=settings.spool_max_age,
+            max_bytes=settings.spool_max_bytes,
+            log=log,
+        )
+        self._workshop = Workshop(settings=settings, child=child, new_child=new_child, log=log)
+        self._delivery = Delivery(
+            settings=settings,
+            service_id=service_id,
+            api=api,
+            client=client,
+            spool=self._spool,
+            push_time=self._push_time,
+            on_sending=self._note_sending,
+            on_pushed=self._note_pushed,
+            log=log,
         )
         self._progress = Progress()
         self._began = self._now()
         self._registered = asyncio.Event()
         self._may_be_registered = False
-        self._child_is_fit = False
         self._directories: TaskDirectories | None = None
         self._unusable_detail = ""
+        self._resources = ""
         self._announced: str | None = None
-        self._in_flight: str | None = None
 
     async def run(self) -> Outcome:
         """Live. Whatever happens, nothing is left behind; the outcome says how it ended."""
         work = asyncio.create_task(self._work())
         heart = asyncio.create_task(self._beat())
+        pulse = asyncio.create_task(self._show_life())
         signalled = asyncio.create_task(self._stop.wait())
         await asyncio.wait({work, heart, signalled}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -119,23 +132,33 @@ class Life:
         signalled.cancel()
         ending = self._ending(work, heart)
         await self._leave(ending, heart)
+        pulse.cancel()
+        self._show_end()
         return ending.outcome
 
     async def _work(self) -> Ending:
         await settled(self._register(), self._settle_time)
         while True:
-            if not self._child_is_fit:
-                await self._wait_until_fit()
-            step = next_step(
-                replace(self._progress, elapsed=self._now() - self._began), self._limits
-            )
-            match step:
+            await self._workshop.get_ready()
+            match self._next_step():
                 case Claim(count):
+                    await asyncio.to_thread(self._spool.sweep)
                     await settled(self._claim(count), self._settle_time)
                 case Run(task):
                     await self._run(task)
-                case Leave(outcome):
-                    return Ending(outcome, self._progress.unusable, self._unusable_detail)
+                case Sleep(seconds, reason):
+                    self._log.info("service.sleeping", seconds=seconds, reason=reason)
+                    await asyncio.sleep(seconds)
+                    self._progress = replace(self._progress, found_nothing=False, denied=False)
+                case Leave(outcome, detail):
+                    if outcome is Outcome.TASK_UNUSABLE:
+                        return Ending(outcome, self._progress.unusable, self._unusable_detail)
+                    return Ending(
+                        outcome, detail="\n".join(filter(None, (detail, self._resources)))
+                    )
+
+    def _next_step(self) -> Step:
+        return next_step(replace(self._progress, elapsed=self._now() - self._began), self._limits)
 
     async def _register(self) -> None:
         self._may_be_registered = True
@@ -152,18 +175,6 @@ class Life:
         self._registered.set()
         self._log.info("service.registered", manager=manager)
 
-    async def _wait_until_fit(self) -> None:
-        try:
-            ready = await self._child.ready(self._settings.ready_timeout)
-        except ChildLostError as error:
-            self._tell_of("device.unfit", error)
-            raise EndOfLifeError(Ending(Outcome.DEVICE_UNFIT, detail=str(error))) from None
-        if not ready.ok:
-            self._log.error("device.unfit", reason=ready.reason, **ready.facts)
-            raise EndOfLifeError(Ending(Outcome.DEVICE_UNFIT, detail=ready.reason))
-        self._child_is_fit = True
-        self._log.info("device.fit", **ready.facts)
-
     async def _claim(self, count: int) -> None:
         settings = self._settings
         claim = await self._client.claim(
@@ -173,16 +184,18 @@ class Life:
             protocols=settings.protocols,
             count=count,
         )
-        if claim.denied:
-            raise EndOfLifeError(
-                Ending(
-                    Outcome.DENIED,
-                    detail="the server denies this service Tasks: too many of its Tasks failed "
-                    "within a short time",
-                )
-            )
-        self._log.info("task.claimed", count=len(claim.tasks), tasks=" ".join(claim.tasks))
-        self._progress = replace(self._progress, held=claim.tasks, found_nothing=not claim.tasks)
+        self._log.info(
+            "task.claimed",
+            count=len(claim.tasks),
+            tasks=" ".join(claim.tasks),
+            denied=claim.denied or None,
+        )
+        self._progress = replace(
+            self._progress,
+            held=claim.tasks,
+            found_nothing=not claim.tasks,
+            denied=claim.denied,
+        )
         if claim.tasks:
             self._announce(claim.tasks[0])
 
@@ -207,112 +220,81 @@ class Life:
         self._directories = directories
         try:
             await self._client.fetch(task, directories.transformation)
-        except (TaskUnusable, ScopeRefused) as error:
+            parcel = await self._obtain(task, directories, log)
+        except (TaskUnusable, ScopeRefused, NotExecutableError) as error:
             self._give_up(task, str(error))
         else:
-            log.info("task.executing")
-            await self._execute(task, directories, log)
+            await self._delivery.deliver(parcel)
+            if not parcel.ok and not isinstance(self._next_step(), Leave):
+                # A child in which a Protocol failed may have a spoilt device context.
+                await self._workshop.renew()
         await self._tidy()
 
-    async def _execute(self, task: str, directories: TaskDirectories, log: EventLog) -> None:
-        request = Execute(
-            task=task,
-            transformation=str(directories.transformation),
-            result=str(directories.result),
-            shared=str(directories.shared),
-            scratch=str(directories.scratch),
-            n_retries=self._settings.n_retries,
-            keep_shared=self._settings.keep_shared,
-            keep_scratch=self._settings.keep_scratch,
+    async def _obtain(self, task: str, directories: TaskDirectories, log: EventLog) -> Parcel:
+        """Get the result of a fetched Task: from the spool, or by having it executed."""
+        what = await asyncio.to_thread(fingerprint, directories.transformation)
+        log = log.bind(transformation=what.transformation or None)
+        found = await asyncio.to_thread(self._spool.find, task, what, directories.result)
+        if found is not None:
+            log.info("task.found_in_spool", ok=found.ok, created=found.created)
+            return Parcel(task, directories.result, found.ok)
+        began = self._now()
+        story = self._poison_story(task)
+        if story is None:
+            log.info("task.executing")
+            done = await self._workshop.execute(task, directories)
+        else:
+            log.warning("task.poisonous", story=story)
+            done = await self._workshop.fail(task, directories, POISONOUS, story)
+        self._account(done, self._now() - began, log)
+        await settled(
+            asyncio.to_thread(self._spool.keep, task, what, directories.result, ok=done.ok),
+            self._push_time,
         )
-        try:
-            answer = await self._child.execute(request)
-        except ChildLostError as error:
-            self._tell_of("task.crashed", error, task=task)
-            raise EndOfLifeError(Ending(Outcome.TASK_CRASHED, task, str(error))) from None
-        match answer:
-            case Refused(fault="task"):
-                self._give_up(task, answer.detail)
-            case Refused():
-                log.error("task.not_executed", detail=answer.detail)
-                raise EndOfLifeError(Ending(Outcome.TASK_CRASHED, task, answer.detail))
-            case Done():
-                log.info(
-                    "task.executed",
-                    ok=answer.ok,
-                    units=answer.units,
-                    failures=answer.failures,
-                    seconds=answer.seconds,
-                )
-                await self._deliver(task, answer, directories, log)
-                if not answer.ok:
-                    await self._renew_child()
+        return Parcel(task, directories.result, done.ok)
 
-    async def _deliver(
-        self, task: str, answer: Done, directories: TaskDirectories, log: EventLog
-    ) -> None:
-        """Push the result, and wait for what may pass: hours of work may be in it.
-
-        A server that is away, a proxy that answers in its place while it is renewed, a key that was
-        changed and has not arrived here yet.
-        """
-        patient_until = self._now() + self._settings.result_patience
-        for pause in _pauses():
-            try:
-                await settled(self._push(task, answer, directories, log), self._push_time)
-            except _PostponedError as postponed:
-                if self._now() + pause > patient_until:
-                    raise postponed.error from None
-                log.warning("result.waiting", error=str(postponed), retry_in=pause)
-                await asyncio.sleep(pause)
-            else:
-                return
-
-    async def _push(
-        self, task: str, answer: Done, directories: TaskDirectories, log: EventLog
-    ) -> None:
-        # A probe that gets no answer proves nothing any more, and the result would be lost for it:
-        # so it is sent only to a server that has just been seen to be well.
+    def _poison_story(self, task: str) -> str | None:
         try:
-            await self._api.check()
-            held = await self._client.holds_registration(
-                self._id, self._settings.compute_manager_id
-            )
-        except ComputeAPIError as error:
-            raise _PostponedError(error) from None
-        if not held:
-            log.error("result.discarded", reason="registration lost")
-            raise EndOfLifeError(
-                Ending(
-                    Outcome.REGISTRATION_LOST,
-                    task,
-                    "the server had dropped this service's registration, so its Task has been "
-                    "given away: the result was not pushed",
-                )
-            )
-        self._in_flight = task
-        try:
-            entry = await self._client.push(task, self._id, directories.result)
-        except _MAY_PASS as error:
-            self._in_flight = None
-            raise _PostponedError(error) from None
-        except _REFUSED:
-            self._in_flight = None
-            raise
-        self._in_flight = None
+            return poison_stories(self._settings.poison_file).get(task)
+        except PoisonListError as error:
+            # What is not known cannot be held against a Task.
+            self._log.warning("poison.not_readable", error=str(error))
+            return None
+
+    def _account(self, done: Done, wall: float, log: EventLog) -> None:
+        log.info(
+            "task.executed",
+            ok=done.ok,
+            units=done.units,
+            failures=done.failures,
+            seconds=done.seconds,
+            wall_seconds=wall,
+            cpu_seconds=done.cpu_seconds,
+            peak_memory_mib=done.peak_memory // 2**20,
+        )
+        self._resources = (
+            f"{done.task}: {done.units} units in {wall:.0f} s, {done.cpu_seconds:.0f} s of CPU, "
+            f"at most {done.peak_memory / 2**20:.0f} MiB of memory"
+        )
+
+    def _note_sending(self, task: str | None) -> None:
+        if task is not None:
+            self._say(Ending(Outcome.PUSHING, task))
+        elif self._announced is not None:
+            self._say(Ending(Outcome.HOLDING, self._announced))
+
+    def _note_pushed(self, parcel: Parcel) -> None:
         progress = self._progress
+        failed_at = () if parcel.ok else (self._now() - self._began,)
         self._progress = replace(
             progress,
-            held=tuple(other for other in progress.held if other != task),
-            done=progress.done + answer.ok,
-            failed=progress.failed + (not answer.ok),
+            held=tuple(other for other in progress.held if other != parcel.task),
+            done=progress.done + parcel.ok,
+            failed=progress.failed + (not parcel.ok),
+            failed_at=progress.failed_at + failed_at,
         )
         if not self._progress.held and self._progress.unusable is None:
             self._release()
-        log.info("result.pushed", ok=answer.ok, entry=entry)
-
-    def _tell_of(self, event: str, lost: ChildLostError, task: str | None = None) -> None:
-        self._log.error(event, task=task, what=lost.what, stderr="\n".join(lost.last_lines))
 
     def _give_up(self, task: str, detail: str) -> None:
         """Put a Task aside that only deregistering gives back."""
@@ -322,18 +304,6 @@ class Life:
         self._progress = replace(
             progress, held=tuple(other for other in progress.held if other != task), unusable=task
         )
-
-    async def _renew_child(self) -> None:
-        """Take a new child: one in which a Protocol failed may have a spoilt device context."""
-        step = next_step(replace(self._progress, elapsed=self._now() - self._began), self._limits)
-        if isinstance(step, Leave):
-            return
-        await self._child.stop()
-        self._child_is_fit = False
-        await settled(self._take_new_child(), self._settle_time)
-
-    async def _take_new_child(self) -> None:
-        self._child = await self._new_child()
 
     async def _beat(self) -> None:
         await self._registered.wait()
@@ -346,15 +316,29 @@ class Life:
             else:
                 self._log.debug("heartbeat.sent")
 
+    async def _show_life(self) -> None:
+        while True:
+            try:
+                self._presence.beat()
+            except OSError as error:
+                self._log.warning("presence.not_shown", error=str(error))
+            await asyncio.sleep(_PULSE)
+
+    def _show_end(self) -> None:
+        try:
+            self._presence.end()
+        except OSError as error:
+            self._log.warning("presence.not_ended", error=str(error))
+
     def _ending(self, work: "asyncio.Task[Ending]", heart: "asyncio.Task[None]") -> Ending:
         task = self._progress.held[0] if self._progress.held else None
         ending = self._ending_of_work(work, task)
         if heart.done() and (fault := heart.exception()) is not None:
             self._log.bug("heartbeat.broken", fault)
             ending = Ending(Outcome.INTERNAL_ERROR, task, f"the heartbeat ended: {fault!r}")
-        if self._in_flight is not None:
+        if self._delivery.in_flight is not None:
             detail = ending.detail or f"the push was cut off by {self._stop.name}"
-            return Ending(Outcome.PUSH_AMBIGUOUS, self._in_flight, detail)
+            return Ending(Outcome.PUSH_AMBIGUOUS, self._delivery.in_flight, detail)
         if self._stop.name is not None:
             return Ending(Outcome.TERMINATED, ending.task, f"stopped by {self._stop.name}")
         return ending
@@ -386,10 +370,10 @@ class Life:
         self._say(ending)
         deregister = True
         if ending.outcome is Outcome.PUSH_AMBIGUOUS:
-            await self._child.stop()
+            await self._workshop.stop()
             deregister = await self._pause(since=self._now())
         heart.cancel()
-        last_steps = (self._child.stop(), self._deregister(deregister))
+        last_steps = (self._workshop.stop(), self._deregister(deregister))
         for fault in await asyncio.gather(*last_steps, return_exceptions=True):
             if isinstance(fault, Exception):
                 self._log.bug("leaving.broken", fault)
@@ -482,10 +466,3 @@ class Life:
     def _push_time(self) -> float:
         killed_at = self._killed_at()
         return _SETTLE_TIME if killed_at is None else killed_at - self._now()
-
-
-def _pauses() -> Iterator[float]:
-    """Seconds between attempts to reach a server that is away."""
-    yield from (2.0, 5.0, 10.0, 20.0)
-    while True:
-        yield 30.0

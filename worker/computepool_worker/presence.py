@@ -1,18 +1,22 @@
-"""The state directory: the file ``holding`` is there exactly while the worker holds a Task.
+"""The state directory, where probes look.
 
-A pod's readiness probe looks at it, and by that the operator knows that a worker has claimed.
+The file ``holding`` is there exactly while the worker holds a Task: by a pod's readiness the
+operator knows that a worker has claimed. The file ``alive`` is touched every few seconds: one that
+is minutes old tells a liveness probe that the worker hangs.
 """
 
 from pathlib import Path
 
 HOLDING = "holding"
+ALIVE = "alive"
 
 
 class Presence:
-    """The file ``holding`` in ``directory``; with no directory nothing is shown."""
+    """The files in ``directory``; with no directory nothing is shown."""
 
     def __init__(self, directory: Path | None) -> None:
         self._file = None if directory is None else directory / HOLDING
+        self._alive = None if directory is None else directory / ALIVE
 
     def prepare(self) -> None:
         """Make the directory, and take away the file of a worker that was killed.
@@ -22,6 +26,16 @@ class Presence:
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self._file.unlink(missing_ok=True)
+
+    def beat(self) -> None:
+        """Show that this process is alive. Raises OSError."""
+        if self._alive is not None:
+            self._alive.touch()
+
+    def end(self) -> None:
+        """Show that this process is no more. Raises OSError."""
+        if self._alive is not None:
+            self._alive.unlink(missing_ok=True)
 
     def hold(self, task: str) -> None:
         """Show that ``task`` is held. Raises OSError."""

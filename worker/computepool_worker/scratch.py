@@ -48,6 +48,22 @@ class TaskDirectories:
             keep_scratch=keep_scratch,
         )
 
+    def empty(self, attempt: int) -> None:
+        """Let another attempt begin with empty directories. Raises OSError.
+
+        What is to be kept of attempt number ``attempt`` gets its number as a suffix.
+        """
+        for directory, keep in ((self.shared, self.keep_shared), (self.scratch, self.keep_scratch)):
+            if keep:
+                directory.rename(f"{directory}.attempt-{attempt}")
+            else:
+                shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(exist_ok=True)
+
+    def free_bytes(self) -> int:
+        """Return how much more the scratch space takes. Raises OSError."""
+        return shutil.disk_usage(self.scratch).free
+
     def remove(self) -> list[str]:
         """Remove what is not to be kept; return what could not be removed, with the reason."""
         problems: list[str] = []

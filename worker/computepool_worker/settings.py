@@ -1,20 +1,26 @@
 """The worker's settings file: alchemiscale's own names, checked before anything is started.
 
 A file for the stock compute service is a file for this worker, flat or nested under ``init`` and
-``start``. The settings after ``log_format`` are this worker's own.
+``start``. ``${VAR}`` is replaced by the environment's value. ALCHEMISCALE_URL, ALCHEMISCALE_ID and
+ALCHEMISCALE_KEY stand in for ``api_url``, ``identifier`` and ``key`` where the file does not give
+them, as for the stock clients.
 """
 
 import re
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from computepool_api.ids import ComputeManagerID
 from computepool_api.scope import Scope
 from computepool_worker.documents import DocumentError, read_mapping
+from computepool_worker.variables import MissingVariableError, Substituted, substitute
 
-# Settings that this worker knows and does not use: it leaves when nothing is to be claimed, keeps
-# no cache and no spool, and paces its retries itself. They are accepted, and named in the log.
+# Settings that this worker knows and does not use: it fetches each Transformation once, so a cache
+# saves nothing, and it paces its retries by what each request may do twice. They are accepted, and
+# named in the log.
 NOT_USED = (
     "client_cache_directory",
     "client_cache_size_limit",
@@ -22,10 +28,13 @@ NOT_USED = (
     "client_retry_base_seconds",
     "client_retry_max_seconds",
     "client_use_local_cache",
-    "deep_sleep_interval",
-    "sleep_interval",
-    "spool_dir",
 )
+
+VARIABLES = {
+    "api_url": "ALCHEMISCALE_URL",
+    "identifier": "ALCHEMISCALE_ID",
+    "key": "ALCHEMISCALE_KEY",
+}
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -40,6 +49,21 @@ class Settings:
 
     ``scopes`` empty means every scope that the identity may see, ``protocols`` empty means every
     Protocol. ``max_tasks`` and ``max_time`` None mean no limit.
+
+    A service that is ``ephemeral`` leaves when there is nothing to claim; any other sleeps and asks
+    again, until a limit ends it (bounded) or for good (standing). A service that was made by a
+    compute manager is ephemeral unless the settings say otherwise.
+
+    ``n_retries`` counts how often a unit of a Task is started again after it raised, and how often
+    the whole Task is after the process that executed it died. ``max_silence`` is how long that
+    process may neither write anything nor begin another unit before it counts as hanging; None: as
+    long as it likes. After ``max_failures`` failed results within ``forgive_time`` the service
+    pushes no more until the first of them is that old: one more, and the server would deny it Tasks
+    and put its whole manager on hold. Both are the server's defaults.
+
+    ``spool_dir`` is where results wait that could not be pushed, at most ``spool_max_bytes`` and
+    for ``spool_max_age``. ``poison_file`` names Tasks that are failed without being run.
+    ``secret_variables`` are the environment variables that the key came from.
     """
 
     api_url: str
@@ -71,10 +95,26 @@ class Settings:
     push_pause: float = 60.0
     stop_grace: float = 3.0
     termination_grace: float = 30.0
+    ephemeral: bool
+    sleep_interval: float = 30.0
+    deep_sleep_interval: float = 300.0
+    max_silence: float | None = None
+    max_failures: int = 3
+    forgive_time: float = 600.0
+    progress_interval: float = 300.0
+    spool_dir: Path | None = None
+    spool_max_age: float = 14 * 86400.0
+    spool_max_bytes: int = 20 * 2**30
+    poison_file: Path | None = None
+    secret_variables: tuple[str, ...] = ()
     not_used: tuple[str, ...] = ()
 
 
-def load(path: Path, overrides: Mapping[str, object]) -> Settings:
+def load(
+    path: Path,
+    overrides: Mapping[str, object],
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Settings:
     """Read the settings file at ``path``; ``overrides`` (None: not given) replace what it says.
 
     Raises SettingsError.
@@ -84,35 +124,66 @@ def load(path: Path, overrides: Mapping[str, object]) -> Settings:
     except DocumentError as error:
         raise SettingsError(str(error)) from None
     given = {name: value for name, value in overrides.items() if value is not None}
-    return build({**values, **given}, source=str(path))
+    return build({**values, **given}, source=str(path), environment=environment)
 
 
-def build(values: Mapping[str, object], *, source: str) -> Settings:
+def build(
+    values: Mapping[str, object],
+    *,
+    source: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Settings:
     """Check ``values`` and make Settings of them; ``source`` names their origin in errors.
 
     A value of None is the same as none given, as in the stock service's files. Raises
     SettingsError.
     """
-    parsed: dict[str, object] = {}
-    for name, value in values.items():
+    parsed: dict[str, object] = {"name": socket.gethostname()}
+    secret_variables: tuple[str, ...] = (VARIABLES["key"],)
+    for name, value in _complete(values, environment).items():
         if name in NOT_USED:
             continue
         parse = _PARSERS.get(name)
         if parse is None:
             raise SettingsError(f"{source}: {_unknown(name)}")
-        if value is None:
+        try:
+            found = substitute(value, environment)
+        except MissingVariableError as error:
+            raise SettingsError(
+                f"{source}: {name}: {error}: set it, or write ${{{error.name}:-default}}"
+            ) from None
+        if name == "key" and isinstance(found, Substituted):
+            secret_variables += found.names
+        if isinstance(found, Substituted) and parse not in _TEXTS:
+            found = found.plain()
+        if found is None:
             continue
         try:
-            parsed[name] = parse(value)
+            parsed[name] = parse(found)
         except ValueError as error:
-            shown = "" if name == "key" else f", not {value!r}"
+            shown = "" if name == "key" else f", not {found!r}"
             raise SettingsError(f"{source}: {name} must be {error}{shown}") from None
-    missing = [name for name in _REQUIRED if name not in parsed]
+    missing = [_with_variable(name) for name in _REQUIRED if name not in parsed]
     if missing:
         raise SettingsError(f"{source} must give {', '.join(missing)}")
     _check_credentials(parsed, source)
+    parsed.setdefault("ephemeral", "compute_manager_id" in parsed)
     ignored = tuple(sorted(name for name in values if name in NOT_USED))
-    return Settings(**parsed, not_used=ignored)  # type: ignore[arg-type]
+    return Settings(**parsed, secret_variables=secret_variables, not_used=ignored)  # type: ignore[arg-type]
+
+
+def _complete(values: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, object]:
+    """Add what the environment gives and the file does not."""
+    complete = dict(values)
+    for name, variable in VARIABLES.items():
+        if complete.get(name) is None and environment.get(variable):
+            # As it is: a key may well hold what looks like a reference.
+            complete[name] = environment[variable].replace("${", "$${")
+    return complete
+
+
+def _with_variable(name: str) -> str:
+    return f"{name} (or {VARIABLES[name]} in the environment)" if name in VARIABLES else name
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -133,7 +204,7 @@ def _unknown(name: str) -> str:
 def _check_credentials(parsed: Mapping[str, object], source: str) -> None:
     if "credentials_dir" in parsed:
         return
-    missing = [name for name in ("identifier", "key") if name not in parsed]
+    missing = [_with_variable(name) for name in ("identifier", "key") if name not in parsed]
     if missing:
         raise SettingsError(f"{source} must give {' and '.join(missing)}, or credentials_dir")
 
@@ -141,7 +212,7 @@ def _check_credentials(parsed: Mapping[str, object], source: str) -> None:
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("text (in quotation marks if it looks like a number)")
-    return value
+    return str(value)
 
 
 def _url(value: object) -> str:
@@ -239,7 +310,10 @@ def _verify(value: object) -> bool | str:
     raise ValueError("true, false or the path of a file of certificate authorities")
 
 
-_REQUIRED = ("api_url", "name", "shared_basedir", "scratch_basedir")
+_REQUIRED = ("api_url", "shared_basedir", "scratch_basedir")
+
+# What is text even if it looks like a number.
+_TEXTS = (_text, _url, _path, _manager)
 
 _PARSERS: dict[str, Callable[[object], object]] = {
     "api_url": _url,
@@ -271,4 +345,15 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "push_pause": _seconds,
     "stop_grace": _seconds,
     "termination_grace": _grace,
+    "ephemeral": _flag,
+    "sleep_interval": _seconds,
+    "deep_sleep_interval": _seconds,
+    "max_silence": _seconds,
+    "max_failures": _count(1),
+    "forgive_time": _seconds,
+    "progress_interval": _seconds,
+    "spool_dir": _path,
+    "spool_max_age": _seconds,
+    "spool_max_bytes": _count(0),
+    "poison_file": _path,
 }

@@ -43,6 +43,7 @@ def _run(
         settings = load(
             arguments.settings,
             {"name": arguments.name, "compute_manager_id": arguments.compute_manager_id},
+            environment,
         )
         identity = service_id(settings.name, environment)
     except ValueError as error:
@@ -52,6 +53,7 @@ def _run(
         child_start.start,
         child_start.command(environment),
         Prepare(openmm_platform=settings.openmm_platform),
+        child_start.without(environment, settings.secret_variables),
     )
     try:
         child = start_child()
@@ -92,8 +94,13 @@ def _prepare(settings: Settings) -> EventLog:
             level=settings.loglevel, form=settings.log_format, logfile=settings.logfile
         )
         Presence(settings.state_dir).prepare()
-        for directory in (settings.shared_basedir, settings.scratch_basedir):
-            directory.mkdir(parents=True, exist_ok=True)
+        for directory in (
+            settings.shared_basedir,
+            settings.scratch_basedir,
+            settings.spool_dir,
+        ):
+            if directory is not None:
+                directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CannotStartError(
             Outcome.DEVICE_UNFIT, f"a directory of the settings cannot be used: {error}"

@@ -60,6 +60,8 @@ class Worker:
             "state_dir": str(self.directory / "state"),
             "loglevel": "DEBUG",
             "max_tasks": 1,
+            "n_retries": 0,
+            "ephemeral": True,
             "push_pause": 0.3,
             "stop_grace": 1.0,
         }

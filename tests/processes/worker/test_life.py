@@ -1,6 +1,7 @@
 """The life of a worker, seen from the server, the pod and the log."""
 
 import os
+import re
 import signal
 import uuid
 from importlib.util import find_spec
@@ -255,28 +256,67 @@ def test_a_killed_worker_takes_the_science_with_it(pool: Pool) -> None:
         ("exit", {"code": 7}, "exited with code 7"),
     ],
 )
-def test_the_death_of_the_child_gives_the_task_back_and_is_told(
+def test_a_task_whose_process_dies_is_failed_with_the_story_in_its_traceback(
     pool: Pool, behaviour: str, stand_in: dict[str, int], what: str
 ) -> None:
     (task,) = pool.admin.add_tasks(1, behaviour=behaviour, stand_in=stand_in)
+    worker = pool.worker(n_retries=1)
+    assert worker.run() is Outcome.DONE
+    view = pool.admin.task(task)
+    assert (view.status, len(view.results)) == ("error", 1)
+    assert pool.admin.services() == []
+    assert worker.left_behind() == []
+    (traceback,) = pool.admin.results(task)[0].tracebacks
+    assert re.search(rf"Attempt 1: the process {re.escape(what)}.* MiB of memory", traceback)
+    assert re.search(rf"Attempt 2: the process {re.escape(what)}.* MiB of memory", traceback)
+    assert "the science is about to end" in traceback
+    message = worker.message()
+    assert message is not None
+    assert (message.outcome, message.tasks_failed) == (Outcome.DONE, 1)
+
+
+def test_a_task_whose_process_dies_once_is_executed_by_another(pool: Pool, tmp_path: Path) -> None:
+    stand_in = {"counter": str(tmp_path / "counter"), "times": 2}
+    (task,) = pool.admin.add_tasks(1, behaviour="flaky", stand_in=stand_in)
+    worker = pool.worker(n_retries=2)
+    assert worker.run() is Outcome.DONE
+    assert pool.admin.task(task).status == "complete"
+    assert len(worker.logged("task.retrying")) == 2
+    assert worker.left_behind() == []
+
+
+def test_a_child_that_cannot_even_fail_a_task_gives_it_back(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour="segfault", stand_in={"fails_hard": True})
     worker = pool.worker()
     assert worker.run() is Outcome.TASK_CRASHED
     assert pool.admin.task(task).status == "waiting"
-    assert pool.admin.services() == []
     assert pool.pushes() == 0
-    assert worker.left_behind() == []
     message = worker.message()
     assert message is not None
-    assert (message.outcome, message.task) == (Outcome.TASK_CRASHED, task)
-    assert what in message.detail
-    assert "the science is about to end" in message.detail
+    assert message.task == task
+    assert "SIGSEGV" in message.detail
+
+
+def test_a_task_that_is_silent_for_too_long_counts_as_hanging(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, behaviour="hang")
+    worker = pool.worker(max_silence=0.5)
+    assert worker.run() is Outcome.DONE
+    (traceback,) = pool.admin.results(task)[0].tracebacks
+    assert "gave no sign of life for 0.5 s and was ended" in traceback
+
+
+def test_a_task_that_prints_is_not_silent(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, seconds=1.2, units=6)
+    assert pool.worker(max_silence=0.6).run() is Outcome.DONE
+    assert pool.admin.task(task).status == "complete"
 
 
 def test_a_child_that_breaks_the_protocol_is_ended(pool: Pool) -> None:
     (task,) = pool.admin.add_tasks(1, behaviour="gibberish", seconds=60)
     worker = pool.worker()
-    assert worker.run() is Outcome.TASK_CRASHED
-    assert pool.admin.task(task).status == "waiting"
+    assert worker.run() is Outcome.DONE
+    (traceback,) = pool.admin.results(task)[0].tracebacks
+    assert "broke the protocol" in traceback
 
 
 @pytest.mark.parametrize(

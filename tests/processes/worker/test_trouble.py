@@ -180,7 +180,7 @@ def test_a_result_that_waits_does_not_delay_a_stop(pool: Pool) -> None:
 def test_a_denied_claim_ends_the_worker(pool: Pool) -> None:
     pool.admin.add_tasks(3, behaviour="raise")
     pool.admin.set(max_failures=1)
-    worker = pool.worker(max_tasks=10)
+    worker = pool.worker(max_tasks=10, max_failures=3)
     assert worker.run() is Outcome.DENIED
     message = worker.message()
     assert message is not None

@@ -4,9 +4,11 @@ import pytest
 
 from computepool_worker.boundary import (
     MAX_LINE,
+    Begun,
     BoundaryError,
     Done,
     Execute,
+    Fail,
     Message,
     Prepare,
     Ready,
@@ -28,6 +30,9 @@ EXECUTE = Execute("Task-1", "/x/t.json", "/x/r.json", "/x/shared", "/x/scratch",
         Ready(ok=True, facts={"device": "A100"}),
         Ready(ok=False, reason="no driver\nat all"),
         Done("Task-1", ok=True, units=23, failures=0, seconds=1.5),
+        Done("Task-1", ok=True, units=2, failures=0, seconds=1.5, cpu_seconds=3, peak_memory=7),
+        Begun("Task-1", unit=2, units=5, name="équilibrer"),
+        Fail("Task-1", "/x/t.json", "/x/r.json", "ProcessDied", "it died\nagain"),
         Refused("Task-1", "host", "disk full"),
     ],
 )
@@ -40,7 +45,7 @@ def test_every_message_survives_the_pipe(message: Message) -> None:
 def test_a_newer_side_may_say_more() -> None:
     line = json.dumps({"message": "prepare", "openmm_platform": "CUDA", "minimum_memory": 1})
     assert decode(line.encode()) == Prepare("CUDA")
-    assert decode(b'{"message": "progress", "unit": 3}') is None
+    assert decode(b'{"message": "yawn", "unit": 3}') is None
 
 
 @pytest.mark.parametrize(
@@ -68,6 +73,8 @@ def test_anything_else_is_not_taken_for_a_message(line: bytes) -> None:
 def test_long_texts_are_shortened_to_fit_a_line(text: str) -> None:
     assert len(encode(Refused("Task-1", "task", text))) <= MAX_LINE
     assert len(encode(Ready(ok=False, reason=text))) <= MAX_LINE
+    assert len(encode(Begun("Task-1", 1, 1, name=text))) <= MAX_LINE
+    assert len(encode(Fail("Task-1", "/t", "/r", "ProcessDied", text))) <= MAX_LINE
 
 
 def test_a_message_that_cannot_fit_is_refused() -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from computepool_worker.boundary import (
     Answer,
+    Begun,
     Done,
     Execute,
+    Fail,
     Message,
     Prepare,
     Ready,
@@ -38,8 +40,12 @@ class Science:
     def prepare(self, request: Prepare) -> Ready:
         return self._prepare()
 
-    def execute(self, request: Execute) -> Done:
+    def execute(self, request: Execute, tell: Callable[[Begun], None]) -> Done:
+        tell(Begun(request.task, 1, 1, "the only one"))
         return self._execute(request)
+
+    def fail(self, request: Fail) -> Done:
+        return replace(DONE, ok=False, failures=1)
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +60,25 @@ def ask(science: Science, *requests: Message | bytes) -> list[Answer]:
     out = io.BytesIO()
     serve(io.BytesIO(b"".join(lines)), out, science)
     answers = [decode(line) for line in out.getvalue().splitlines(keepends=True)]
-    return [answer for answer in answers if isinstance(answer, Ready | Done | Refused)]
+    assert all(
+        answer.cpu_seconds >= 0 and answer.peak_memory > 2**20
+        for answer in answers
+        if isinstance(answer, Done) and answer.ok
+    )
+    return [
+        replace(answer, cpu_seconds=0.0, peak_memory=0) if isinstance(answer, Done) else answer
+        for answer in answers
+        if isinstance(answer, Ready | Begun | Done | Refused)
+    ]
 
 
 def test_requests_are_answered_in_order_until_there_are_no_more() -> None:
-    assert ask(Science(), Prepare(None), REQUEST, REQUEST) == [Ready(ok=True), DONE, DONE]
+    begun = Begun("Task-1", 1, 1, "the only one")
+    failed = replace(DONE, ok=False, failures=1)
+    fail = Fail("Task-1", "/t.json", "/r.json", "ProcessDied", "it died")
+    assert ask(Science(), Prepare(None), REQUEST, REQUEST, fail) == [
+        Ready(ok=True), begun, DONE, begun, DONE, failed,
+    ]  # fmt: skip
 
 
 def test_a_request_that_it_does_not_know_is_passed_over() -> None:
@@ -83,7 +103,8 @@ def raising(error: Exception) -> Callable[..., Done]:
     ],
 )
 def test_whose_fault_it_is_that_there_is_no_result(error: Exception, fault: str) -> None:
-    refused, done = ask(Science(raising(error)), REQUEST, replace(REQUEST, task="Task-2"))[:2]
+    answers = ask(Science(raising(error)), REQUEST, replace(REQUEST, task="Task-2"))
+    refused, done = (answer for answer in answers if not isinstance(answer, Begun))
     assert isinstance(refused, Refused)
     assert (refused.task, refused.fault) == ("Task-1", fault)
     assert type(error).__name__ in refused.detail

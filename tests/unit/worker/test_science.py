@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from computepool_worker.boundary import Execute, Prepare
+from computepool_worker.boundary import Begun, Execute, Fail, Prepare
 from computepool_worker.child.science import (
     GufeScience,
     encode_result,
@@ -22,7 +22,10 @@ zstandard = pytest.importorskip("zstandard")
 from gufe.tokenization import JSON_HANDLER, GufeTokenizable  # noqa: E402
 from unit.worker.transformations import (  # noqa: E402
     BrokenProtocol,
+    DiskFullProtocol,
     DummyProtocol,
+    OutOfMemoryProtocol,
+    UncreatableProtocol,
     as_chain,
     as_text,
     transformation,
@@ -36,26 +39,49 @@ DATA = Path(__file__).resolve().parents[2] / "contract" / "data"
 
 
 @pytest.fixture
-def execute(tmp_path: Path) -> Any:
+def units() -> "list[Begun]":
+    """What the child has told of the units that it began."""
+    return []
+
+
+@pytest.fixture
+def execute(tmp_path: Path, units: "list[Begun]") -> Any:
     """Execute the body of a fetch; give what the child says, and the file it has written."""
     for name in ("shared", "scratch"):
         (tmp_path / name).mkdir()
 
     def run(body: Any, n_retries: int = 0) -> "tuple[Done, str]":
         (tmp_path / "transformation.json").write_text(json.dumps(body))
-        done = GufeScience().execute(
-            Execute(
-                task=TASK,
-                transformation=str(tmp_path / "transformation.json"),
-                result=str(tmp_path / "result.json"),
-                shared=str(tmp_path / "shared"),
-                scratch=str(tmp_path / "scratch"),
-                n_retries=n_retries,
-                keep_shared=False,
-                keep_scratch=False,
-            )
+        request = Execute(
+            task=TASK,
+            transformation=str(tmp_path / "transformation.json"),
+            result=str(tmp_path / "result.json"),
+            shared=str(tmp_path / "shared"),
+            scratch=str(tmp_path / "scratch"),
+            n_retries=n_retries,
+            keep_shared=False,
+            keep_scratch=False,
         )
+        done = GufeScience().execute(request, units.append)
         return done, (tmp_path / "result.json").read_text()
+
+    return run
+
+
+@pytest.fixture
+def fail(tmp_path: Path) -> Any:
+    """Fail the body of a fetch with a story."""
+
+    def run(body: Any, traceback: str) -> "tuple[Done, str]":
+        (tmp_path / "transformation.json").write_text(json.dumps(body))
+        request = Fail(
+            TASK,
+            str(tmp_path / "transformation.json"),
+            str(tmp_path / "result.json"),
+            "ProcessDied",
+            traceback,
+        )
+        return GufeScience().fail(request), (tmp_path / "result.json").read_text()
 
     return run
 
@@ -149,3 +175,65 @@ def test_an_extended_result_is_given_to_the_protocol(execute: Any, compressed: b
         stored = json.dumps(parent.to_dict(), cls=JSON_HANDLER.encoder)
     _, written = execute([chain, stored])
     assert as_server_reads(written).extends_key == parent.key
+
+
+def test_each_unit_says_that_it_begins(execute: Any, units: "list[Begun]") -> None:
+    execute([as_chain(transformation()), None])
+    assert [unit.unit for unit in units] == [1, 2, 3, 4, 5]
+    assert {(unit.task, unit.units) for unit in units} == {(TASK, 5)}
+    assert units[0].name == "the beginning"
+
+
+def test_each_attempt_says_so(execute: Any, units: "list[Begun]") -> None:
+    execute([as_chain(transformation(BrokenProtocol)), None], n_retries=2)
+    assert [unit.unit for unit in units][-3:] == [units[-1].unit] * 3
+
+
+def test_a_task_is_failed_with_the_units_of_its_protocol(fail: Any) -> None:
+    original = transformation()
+    done, written = fail([as_chain(original), None], "it died\nof SIGSEGV")
+    assert (done.ok, done.units, done.failures) == (False, 5, 1)
+    result = as_server_reads(written)
+    assert not result.ok()
+    assert result.transformation_key == original.key
+    (failure,) = result.protocol_unit_failures
+    assert failure.traceback == "it died\nof SIGSEGV"
+    assert list(failure.exception) == ["ProcessDied", ["of SIGSEGV"]]
+    assert result.result_to_unit(failure) in result.protocol_units
+
+
+def test_a_protocol_that_makes_no_units_has_a_failed_result(execute: Any) -> None:
+    original = transformation(UncreatableProtocol)
+    done, written = execute([as_chain(original), None])
+    assert (done.ok, done.units, done.failures) == (False, 1, 1)
+    result = as_server_reads(written)
+    assert not result.ok()
+    assert result.transformation_key == original.key
+    (failure,) = result.protocol_unit_failures
+    assert "no units from me" in failure.traceback
+    # The server imports it, so it must come with the Protocol.
+    assert type(result.protocol_units[0]).__module__ == UncreatableProtocol.__module__
+
+
+def test_such_a_task_can_be_failed_for_another_reason(fail: Any) -> None:
+    _, written = fail([as_chain(transformation(UncreatableProtocol)), None], "it died")
+    (failure,) = as_server_reads(written).protocol_unit_failures
+    assert failure.traceback.startswith("it died\nIts units could not be made either")
+
+
+def test_a_made_up_failure_knows_what_it_extends(execute: Any, fail: Any) -> None:
+    chain = as_chain(transformation())
+    parent = execute([chain, None])[1]
+    stored = json.loads(parent, cls=JSON_HANDLER.decoder).decode("latin-1")
+    result = as_server_reads(fail([chain, stored], "it died")[1])
+    assert result.extends_key == as_server_reads(parent).key
+
+
+@pytest.mark.parametrize(
+    ("protocol", "error"), [(DiskFullProtocol, OSError), (OutOfMemoryProtocol, MemoryError)]
+)
+def test_want_of_disk_or_memory_is_no_news_of_the_task(
+    execute: Any, protocol: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        execute([as_chain(transformation(protocol)), None])

@@ -1,4 +1,6 @@
 import json
+import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ LEAST = {
 MANAGER = "alchemiscale.a100-" + "0" * 32
 
 
-def made(**more: Any) -> Settings:
-    return build({**LEAST, **more}, source="settings.yaml")
+def made(environment: Mapping[str, str] | None = None, **more: Any) -> Settings:
+    return build({**LEAST, **more}, source="settings.yaml", environment=environment or {})
 
 
 def test_the_least_settings_are_enough() -> None:
@@ -56,6 +58,12 @@ def test_the_least_settings_are_enough() -> None:
         ("log_format", "json", "json"),
         ("openmm_platform", "CUDA", "CUDA"),
         ("termination_grace", 0, 0.0),
+        ("ephemeral", True, True),
+        ("sleep_interval", 5, 5.0),
+        ("max_silence", 3600, 3600.0),
+        ("spool_dir", "/spool", Path("/spool")),
+        ("poison_file", "/etc/poison.json", Path("/etc/poison.json")),
+        ("max_failures", 1, 1),
     ],
 )
 def test_a_valid_value(name: str, value: object, becomes: object) -> None:
@@ -113,7 +121,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, says: str) -> No
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["api_url", "name", "shared_basedir", "scratch_basedir"])
+@pytest.mark.parametrize("name", ["api_url", "shared_basedir", "scratch_basedir"])
 def test_what_is_required(name: str) -> None:
     with pytest.raises(SettingsError, match=f"must give {name}"):
         made(**{name: None})
@@ -121,7 +129,9 @@ def test_what_is_required(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["identifier", "key"])
 def test_credentials_are_required_in_some_form(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"must give {name}, or credentials_dir"):
+    with pytest.raises(
+        SettingsError, match=rf"must give {name} \(or ALCHEMISCALE_.*credentials_dir"
+    ):
         made(**{name: None})
     assert made(**{name: None}, credentials_dir="/etc/credentials").credentials_dir == Path(
         "/etc/credentials"
@@ -136,8 +146,8 @@ def test_the_key_is_in_no_repr_and_no_error() -> None:
 
 
 def test_settings_of_the_stock_service_that_are_not_used_are_named() -> None:
-    settings = made(sleep_interval=30, client_max_retries=5, spool_dir="/spool")
-    assert settings.not_used == ("client_max_retries", "sleep_interval", "spool_dir")
+    settings = made(client_use_local_cache=True, client_max_retries=5, sleep_interval=30)
+    assert settings.not_used == ("client_max_retries", "client_use_local_cache")
     assert set(settings.not_used) <= set(NOT_USED)
 
 
@@ -164,3 +174,60 @@ def test_what_the_command_line_gives_wins(tmp_path: Path) -> None:
 
 def test_a_relative_path_is_made_absolute() -> None:
     assert made(shared_basedir="shared").shared_basedir == Path.cwd() / "shared"
+
+
+def test_a_service_made_by_a_manager_is_ephemeral_and_any_other_is_not() -> None:
+    assert made(compute_manager_id=MANAGER).ephemeral
+    assert not made().ephemeral
+    assert not made(compute_manager_id=MANAGER, ephemeral=False).ephemeral
+    assert made(max_tasks=1, ephemeral=True).ephemeral
+
+
+def test_the_name_is_the_hosts_unless_given() -> None:
+    assert made(name=None).name == socket.gethostname()
+
+
+def test_variables_are_replaced_and_numbers_stay_numbers() -> None:
+    settings = made(
+        {"SCRATCH": "/scratch/job-7", "N": "3", "SCOPES": '["a-b-c"]', "JOB": "0123", "NONE": ""},
+        shared_basedir="${SCRATCH}/shared",
+        name="${JOB}",
+        max_tasks="${N}",
+        keep_scratch="${KEEP:-true}",
+        scopes="${SCOPES}",
+        protocols=["${PROTOCOL:-DummyProtocol}"],
+        max_time="${NONE}",
+        logfile="${NONE:-/var/log/$${worker}}",
+    )
+    assert settings.shared_basedir == Path("/scratch/job-7/shared")
+    assert (settings.name, settings.max_tasks, settings.keep_scratch) == ("0123", 3, True)
+    assert settings.scopes == (Scope("a", "b", "c"),)
+    assert settings.protocols == ("DummyProtocol",)
+    assert settings.max_time is None
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        made({}, scratch_basedir="${SLURM_TMPDIR}/scratch")
+    assert str(caught.value) == (
+        "settings.yaml: scratch_basedir: the environment variable SLURM_TMPDIR is not "
+        "set: set it, or write ${SLURM_TMPDIR:-default}"
+    )
+
+
+def test_the_environment_of_the_stock_clients_fills_what_the_file_leaves_out() -> None:
+    environment = {
+        "ALCHEMISCALE_URL": "https://other.example.org",
+        "ALCHEMISCALE_ID": "someone",
+        "ALCHEMISCALE_KEY": "a-${key}-of-theirs",
+    }
+    settings = made(environment, api_url=None, identifier=None, key=None)
+    assert settings.api_url == "https://other.example.org"
+    assert (settings.identifier, settings.key) == ("someone", "a-${key}-of-theirs")
+    assert made(environment).api_url == LEAST["api_url"]
+
+
+def test_the_variables_that_a_key_came_from_are_known_to_be_secret() -> None:
+    settings = made({"PASS": "x", "USER": "y"}, key="${PASS}", identifier="${USER}")
+    assert settings.key == "x"
+    assert set(settings.secret_variables) == {"ALCHEMISCALE_KEY", "PASS"}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,12 +12,16 @@ from computepool_worker.steps import (
     Pause,
     Progress,
     Run,
+    Sleep,
     Step,
     next_step,
     pause_after_ambiguous_push,
 )
 
 NO_LIMITS = Limits(claim_limit=1, max_tasks=None, max_time=None)
+STANDING = replace(NO_LIMITS, ephemeral=False)
+BOUNDED = replace(STANDING, max_tasks=4, max_time=1000.0)
+TOO_MANY = Progress(failed=3, failed_at=(100, 200, 300), elapsed=400)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +77,81 @@ NO_LIMITS = Limits(claim_limit=1, max_tasks=None, max_time=None)
             Progress(held=("b",), unusable="a"),
             NO_LIMITS,
             Run("b"),
+        ),
+        (
+            "a standing one sleeps",
+            Progress(found_nothing=True),
+            STANDING,
+            Sleep(30, "nothing to claim"),
+        ),
+        ("and asks again", Progress(done=2), STANDING, Claim(1)),
+        (
+            "it sleeps deeply when denied",
+            Progress(found_nothing=True, denied=True),
+            STANDING,
+            Sleep(300, "denied"),
+        ),
+        (
+            "a bounded one sleeps no longer than it may live",
+            Progress(found_nothing=True, elapsed=990),
+            BOUNDED,
+            Sleep(10, "nothing to claim"),
+        ),
+        ("and leaves then", Progress(done=1, elapsed=1000), BOUNDED, Leave(Outcome.DONE)),
+        ("it leaves when it has done its Tasks", Progress(done=4), BOUNDED, Leave(Outcome.DONE)),
+        (
+            "a standing one leaves for an unusable Task too: nothing else gives it back",
+            Progress(unusable="a"),
+            STANDING,
+            Leave(Outcome.TASK_UNUSABLE),
+        ),
+        ("two failures are allowed", replace(TOO_MANY, failed_at=(200, 300)), NO_LIMITS, Claim(1)),
+        (
+            "three are enough",
+            TOO_MANY,
+            NO_LIMITS,
+            Leave(Outcome.DONE, "one failure more would be too many"),
+        ),
+        (
+            "also with Tasks in hand",
+            replace(TOO_MANY, held=("a",)),
+            NO_LIMITS,
+            Leave(Outcome.DONE, "one failure more would be too many"),
+        ),
+        (
+            "an unusable Task is told before that",
+            replace(TOO_MANY, unusable="a", held=("b",)),
+            NO_LIMITS,
+            Leave(Outcome.TASK_UNUSABLE),
+        ),
+        (
+            "a standing one waits until the first is forgiven",
+            TOO_MANY,
+            STANDING,
+            Sleep(300, "failures"),
+        ),
+        ("what is forgiven does not count", replace(TOO_MANY, elapsed=700), STANDING, Claim(1)),
+        (
+            "nor do failures before the last three",
+            replace(TOO_MANY, failed_at=(100, 200, 300, 650), elapsed=800),
+            STANDING,
+            Claim(1),
+        ),
+        (
+            "a service that has finished does not wait for that",
+            replace(TOO_MANY, failed=4),
+            BOUNDED,
+            Leave(Outcome.DONE),
+        ),
+        (
+            "denied",
+            Progress(found_nothing=True, denied=True),
+            NO_LIMITS,
+            Leave(
+                Outcome.DENIED,
+                "the server denies this service Tasks: too many of its Tasks "
+                "failed within a short time",
+            ),
         ),
     ],
 )

@@ -4,9 +4,52 @@ import json
 from typing import Any
 
 from gufe import ChemicalSystem, SolventComponent, Transformation
-from gufe.protocols import ProtocolDAGResult
-from gufe.tests.test_protocol import BrokenProtocol, DummyProtocol
+from gufe.protocols import ProtocolDAGResult, ProtocolUnit
+from gufe.tests.test_protocol import BrokenProtocol, DummyProtocol, DummyProtocolResult
 from gufe.tokenization import JSON_HANDLER
+
+
+class ReasonableUnit(ProtocolUnit):
+    """A unit that a failure can be made up with."""
+
+    @staticmethod
+    def _execute(ctx: Any, **inputs: Any) -> dict[str, Any]:
+        return {}
+
+
+class DiskFullUnit(ProtocolUnit):
+    @staticmethod
+    def _execute(ctx: Any, **inputs: Any) -> dict[str, Any]:
+        raise OSError(28, "No space left on device")
+
+
+class OutOfMemoryUnit(ProtocolUnit):
+    @staticmethod
+    def _execute(ctx: Any, **inputs: Any) -> dict[str, Any]:
+        raise MemoryError
+
+
+class UncreatableProtocol(DummyProtocol):
+    """A Protocol that cannot make its units."""
+
+    result_cls = DummyProtocolResult
+
+    def _create(self, *arguments: Any, **named: Any) -> list[ProtocolUnit]:
+        raise RuntimeError("no units from me")
+
+
+class DiskFullProtocol(DummyProtocol):
+    result_cls = DummyProtocolResult
+
+    def _create(self, *arguments: Any, **named: Any) -> list[ProtocolUnit]:
+        return [DiskFullUnit()]
+
+
+class OutOfMemoryProtocol(DummyProtocol):
+    result_cls = DummyProtocolResult
+
+    def _create(self, *arguments: Any, **named: Any) -> list[ProtocolUnit]:
+        return [OutOfMemoryUnit()]
 
 
 def transformation(protocol: type[DummyProtocol] = DummyProtocol, repeats: int = 3) -> Any:
@@ -34,8 +77,11 @@ def as_text(item: Any) -> str:
 
 __all__ = [
     "BrokenProtocol",
+    "DiskFullProtocol",
     "DummyProtocol",
+    "OutOfMemoryProtocol",
     "ProtocolDAGResult",
+    "UncreatableProtocol",
     "as_chain",
     "as_text",
     "transformation",

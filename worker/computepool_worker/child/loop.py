@@ -4,18 +4,24 @@ It imports no science itself, so that it can be tested where there is none.
 """
 
 import contextlib
+import functools
 import gc
 import logging
 import os
+import resource
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol
 
 from computepool_worker.boundary import (
     Answer,
+    Begun,
     Done,
     Execute,
+    Fail,
     Prepare,
     Ready,
     Refused,
@@ -32,12 +38,15 @@ class Science(Protocol):
     def prepare(self, request: Prepare) -> Ready:
         """Import what takes long, look at the device, and say whether Tasks can be executed."""
 
-    def execute(self, request: Execute) -> Done:
-        """Execute a Task and write its result.
+    def execute(self, request: Execute, tell: Callable[[Begun], None]) -> Done:
+        """Execute a Task and write its result; ``tell`` of each unit that begins.
 
         Raises OSError or MemoryError if this machine is to blame for there being no result, any
         other Exception if it is the Task's.
         """
+
+    def fail(self, request: Fail) -> Done:
+        """Write a failed result for a Task that is not executed. Raises as ``execute``."""
 
 
 def serve(requests: IO[bytes], answers: IO[bytes], science: Science) -> None:
@@ -47,9 +56,11 @@ def serve(requests: IO[bytes], answers: IO[bytes], science: Science) -> None:
             case Prepare() as request:
                 _say(answers, _prepare(request, science))
             case Execute() as request:
-                _say(answers, _execute(request, science))
+                _say(answers, _execute(request, science, answers))
                 # A finished simulation's device memory is freed before the next Task needs it.
                 gc.collect()
+            case Fail() as request:
+                _say(answers, _attempt(request.task, functools.partial(science.fail, request)))
             case _:
                 continue
 
@@ -67,16 +78,43 @@ def _prepare(request: Prepare, science: Science) -> Ready:
         return Ready(ok=False, reason=f"{type(error).__name__}: {error}")
 
 
-def _execute(request: Execute, science: Science) -> Done | Refused:
-    try:
+def _execute(request: Execute, science: Science, answers: IO[bytes]) -> Done | Refused:
+    def tell(unit: Begun) -> None:
+        _say(answers, unit)
+
+    def execute() -> Done:
+        before = _cpu_seconds()
         with _workplace(Path(request.scratch)):
-            return science.execute(request)
+            done = science.execute(request, tell)
+        return replace(done, cpu_seconds=_cpu_seconds() - before, peak_memory=_peak_memory())
+
+    return _attempt(request.task, execute)
+
+
+def _attempt(task: str, work: Callable[[], Done]) -> Done | Refused:
+    try:
+        return work()
     except (OSError, MemoryError) as error:
-        log.exception("there is no result for %s", request.task)
-        return Refused(request.task, "host", f"{type(error).__name__}: {error}")
+        log.exception("there is no result for %s", task)
+        return Refused(task, "host", f"{type(error).__name__}: {error}")
     except Exception as error:
-        log.exception("there is no result for %s", request.task)
-        return Refused(request.task, "task", f"{type(error).__name__}: {error}")
+        log.exception("there is no result for %s", task)
+        return Refused(task, "task", f"{type(error).__name__}: {error}")
+
+
+_WHOSE = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+
+
+def _cpu_seconds() -> float:
+    """Return the time on processors of this process and of what it has started and seen end."""
+    usages = [resource.getrusage(who) for who in _WHOSE]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _peak_memory() -> int:
+    """Return the largest resident memory of any of these processes so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(resource.getrusage(who).ru_maxrss for who in _WHOSE) * unit
 
 
 @contextlib.contextmanager

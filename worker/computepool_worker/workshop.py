@@ -1,0 +1,199 @@
+"""Where Tasks are executed: by a child, by another one when it dies, and in vain at last."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from computepool_api.outcomes import Outcome
+from computepool_worker import memory
+from computepool_worker.boundary import Begun, Done, Execute, Fail, Refused
+from computepool_worker.child_process import Child, ChildLostError
+from computepool_worker.crashes import Crash, Surroundings, host_fault, story
+from computepool_worker.endings import Ending, EndOfLifeError
+from computepool_worker.logs import EventLog
+from computepool_worker.scratch import TaskDirectories
+from computepool_worker.settings import Settings
+from computepool_worker.settle import settled
+
+CRASHED = "ProcessDied"
+POISONOUS = "KnownToTakeWorkersDown"
+
+# Starting a process takes no longer, and one that was started must not be lost sight of.
+_START_TIME = 3.0
+
+
+class NotExecutableError(Exception):
+    """The Task cannot be executed by this worker at all; only leaving gives it back."""
+
+
+class Workshop:
+    """The child at work, and the one that takes its place.
+
+    Ends the worker's life (EndOfLifeError) where this machine is to blame.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        child: Child,
+        new_child: Callable[[], Awaitable[Child]],
+        log: EventLog,
+    ) -> None:
+        self._settings = settings
+        self._child = child
+        self._new_child = new_child
+        self._log = log
+        self._now = asyncio.get_running_loop().time
+        self._is_fit = False
+
+    async def get_ready(self, task: str | None = None) -> None:
+        """Wait until the child has found its device fit; ``task`` is the one in hand."""
+        if self._is_fit:
+            return
+        try:
+            ready = await self._child.ready(self._settings.ready_timeout)
+        except ChildLostError as error:
+            self._tell_of("device.unfit", error)
+            raise EndOfLifeError(Ending(Outcome.DEVICE_UNFIT, task, str(error))) from None
+        if not ready.ok:
+            self._log.error("device.unfit", reason=ready.reason, **ready.facts)
+            raise EndOfLifeError(Ending(Outcome.DEVICE_UNFIT, task, ready.reason))
+        self._is_fit = True
+        self._log.info("device.fit", **ready.facts)
+
+    async def execute(self, task: str, directories: TaskDirectories) -> Done:
+        """Execute the fetched Task; its result is in ``directories`` then.
+
+        A process that dies by its own doing is followed by another one, ``n_retries`` times, and
+        then by a failed result that tells of it. Raises NotExecutableError; OSError.
+        """
+        settings = self._settings
+        request = Execute(
+            task=task,
+            transformation=str(directories.transformation),
+            result=str(directories.result),
+            shared=str(directories.shared),
+            scratch=str(directories.scratch),
+            n_retries=settings.n_retries,
+            keep_shared=settings.keep_shared,
+            keep_scratch=settings.keep_scratch,
+        )
+        crashes: list[Crash] = []
+        while True:
+            before, began = self._surroundings(directories), self._now()
+            try:
+                return self._accept(task, await self._attempt(request))
+            except ChildLostError as error:
+                self._tell_of("task.crashed", error, task=task)
+                self._blame_host(task, error, before, self._surroundings(directories))
+                peak = None if error.ended is None else error.ended.peak_memory
+                crashes.append(
+                    Crash(error.what, error.last_lines, peak, seconds=self._now() - began)
+                )
+            if len(crashes) > settings.n_retries:
+                return await self.fail(task, directories, CRASHED, story(crashes))
+            await asyncio.to_thread(directories.empty, len(crashes))
+            await self.renew()
+            self._log.warning("task.retrying", task=task, attempt=len(crashes) + 1)
+
+    async def fail(
+        self, task: str, directories: TaskDirectories, exception: str, traceback: str
+    ) -> Done:
+        """Have a failed result written for the fetched Task, without executing it.
+
+        Raises NotExecutableError.
+        """
+        if self._child.has_ended:
+            await self.renew()
+        await self.get_ready(task)
+        request = Fail(
+            task=task,
+            transformation=str(directories.transformation),
+            result=str(directories.result),
+            exception=exception,
+            traceback=traceback,
+        )
+        try:
+            return self._accept(task, await self._child.execute(request))
+        except ChildLostError as error:
+            self._tell_of("task.crashed", error, task=task)
+            detail = f"{traceback}\nWhile this was written down, {error}"
+            raise EndOfLifeError(Ending(Outcome.TASK_CRASHED, task, detail)) from None
+
+    async def renew(self) -> None:
+        """Take a new child, which has yet to get ready."""
+        await self._child.stop()
+        self._is_fit = False
+        await settled(self._take_new_child(), lambda: _START_TIME)
+
+    async def stop(self) -> None:
+        """End the child and all that it has started."""
+        await self._child.stop()
+
+    async def _take_new_child(self) -> None:
+        self._child = await self._new_child()
+
+    async def _attempt(self, request: Execute) -> Done | Refused:
+        await self.get_ready(request.task)
+        course = _Course(self._log.bind(task=request.task), self._now)
+        reporter = asyncio.create_task(course.report(self._settings.progress_interval))
+        try:
+            return await self._child.execute(
+                request, max_silence=self._settings.max_silence, on_unit=course.note
+            )
+        finally:
+            reporter.cancel()
+
+    def _accept(self, task: str, answer: Done | Refused) -> Done:
+        match answer:
+            case Refused(fault="task"):
+                raise NotExecutableError(answer.detail)
+            case Refused():
+                self._log.error("task.not_executed", task=task, detail=answer.detail)
+                raise EndOfLifeError(Ending(Outcome.TASK_CRASHED, task, answer.detail))
+            case Done():
+                return answer
+
+    def _blame_host(
+        self, task: str, error: ChildLostError, before: Surroundings, after: Surroundings
+    ) -> None:
+        fault = host_fault(before, after)
+        if fault is not None:
+            raise EndOfLifeError(
+                Ending(Outcome.TASK_CRASHED, task, f"on this machine, {fault}: {error}")
+            ) from None
+
+    def _surroundings(self, directories: TaskDirectories) -> Surroundings:
+        return Surroundings(memory.kills(), directories.free_bytes())
+
+    def _tell_of(self, event: str, lost: ChildLostError, task: str | None = None) -> None:
+        self._log.error(event, task=task, what=lost.what, stderr="\n".join(lost.last_lines))
+
+
+class _Course:
+    """How far a Task is, for the log."""
+
+    def __init__(self, log: EventLog, now: Callable[[], float]) -> None:
+        self._log = log
+        self._now = now
+        self._began = now()
+        self._unit: Begun | None = None
+
+    def note(self, unit: Begun) -> None:
+        self._unit = unit
+        self._tell("task.unit_begins")
+
+    async def report(self, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            self._tell("task.in_progress")
+
+    def _tell(self, event: str) -> None:
+        unit = self._unit
+        self._log.info(
+            event,
+            unit=None if unit is None else unit.unit,
+            units=None if unit is None else unit.units,
+            name=None if unit is None else unit.name,
+            elapsed=self._now() - self._began,
+        )
