@@ -9,7 +9,7 @@ import pytest
 
 from e2e.recorder import jobs_created
 from e2e.scene import Scene
-from stage import operator
+from stage import operator, processes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -60,6 +60,36 @@ def test_an_operator_killed_in_the_middle_goes_on_where_it_was(scene: Scene) -> 
     registrations = [r for r in scene.admin.audit() if r.endpoint == "manager_register"]
     assert len({tuple(r.ids) for r in registrations}) == 1, "one manager id in all"
     assert len(jobs_created(scene.recorder.changes)) == 8, "no Job too many"
+
+
+def test_a_worker_killed_without_a_word_costs_neither_its_task_nor_a_person(scene: Scene) -> None:
+    """The scene in which the direct peer stops for good: one of 4 workers is killed, of 12 Tasks."""
+    scene.admin.add_tasks(12, scope="org-campaign-project", seconds=10.0)
+    scene.apply_pool()
+    scene.until("a worker is in mid-Task", lambda: ready_pod(scene) is not None, 60)
+    pod = ready_pod(scene)
+    assert pod is not None
+    task = _held_by(scene, pod["metadata"]["uid"])
+
+    killed_at = time.monotonic()
+    if not processes.kill(pod["metadata"]["uid"], "computepool-worker"):
+        pytest.skip("the node is another machine, whose processes are out of reach")
+    scene.until("its Task waits", lambda: scene.admin.task(task).status != "running", 15)
+    print(f"from SIGKILL to the Task waiting again: {time.monotonic() - killed_at:.2f} s")
+
+    scene.until("all Tasks are complete", scene.all_complete, 150)
+    scene.until("all workers are gone", lambda: not scene.admin.services(), 15)
+    assert all(len(view.results) == 1 for view in scene.admin.tasks())
+    assert len(jobs_created(scene.recorder.changes)) == 13, "one for each Task, and one again"
+    assert scene.pool()["status"]["workers"]["failed"] == 1
+
+
+def _held_by(scene: Scene, pod_uid: str) -> str:
+    """The Task that the service of a pod has claimed."""
+    suffix = pod_uid.replace("-", "")
+    (service,) = [s for s in scene.admin.services() if s.id.endswith(suffix)]
+    (task,) = service.claims
+    return task
 
 
 def _restarts(scene: Scene) -> int:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from stage import processes
 from testcluster.cluster import Cluster
 from testcluster.images import REPOSITORY, Image
 
@@ -64,33 +62,11 @@ def _apply(cluster: Cluster, objects: list[dict[str, Any]]) -> None:
 
 
 def kill(cluster: Cluster) -> None:
-    """Kill the operator's process with SIGKILL, from outside of its container.
-
-    A process can't do that to itself: the kernel protects process 1 of a namespace. So it is found
-    among the processes of this host, or where the node is another machine, the pod is deleted
-    without grace.
-    """
+    """Kill the operator's process with SIGKILL; where that can't be done, its pod without grace."""
     found = pod(cluster)
-    processes = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and _belongs_to(entry, found["metadata"]["uid"])
-    ]
-    if not processes:
+    if not processes.kill(found["metadata"]["uid"], "computepool-operator"):
         name = found["metadata"]["name"]
         cluster.kubectl("delete", "pod", name, f"-n{NAMESPACE}", "--grace-period=0", "--force")
-    for process in processes:
-        os.kill(process, signal.SIGKILL)
-
-
-def _belongs_to(process: Path, pod_uid: str) -> bool:
-    try:
-        groups = (process / "cgroup").read_text()
-        command = (process / "cmdline").read_text()
-    except OSError:
-        return False
-    ours = pod_uid in groups or pod_uid.replace("-", "_") in groups
-    return ours and "computepool-operator" in command
 
 
 def uninstall(cluster: Cluster) -> None:
