@@ -14,6 +14,7 @@ from computepool_api.errors import (
     TaskUnusable,
 )
 from computepool_api.outcomes import Outcome
+from computepool_worker.boundary import Ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class EndOfLifeError(Exception):
     def __init__(self, ending: Ending) -> None:
         super().__init__(ending.detail)
         self.ending = ending
+
+
+def outcome_of(unfit: Ready) -> Outcome:
+    """Return the outcome that a child's failure to get ready means."""
+    return Outcome.IMAGE_UNFIT if unfit.fault == "image" else Outcome.DEVICE_UNFIT
 
 
 _OUTCOMES: tuple[tuple[type[ComputeAPIError], Outcome], ...] = (

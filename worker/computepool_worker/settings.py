@@ -63,7 +63,9 @@ class Settings:
 
     ``spool_dir`` is where results wait that could not be pushed, at most ``spool_max_bytes`` and
     for ``spool_max_age``. ``poison_file`` names Tasks that are failed without being run.
-    ``secret_variables`` are the environment variables that the key came from.
+    ``device_min_memory`` and ``scratch_min_free`` are in MiB, and what must be free before a claim,
+    as far as it can be told. ``secret_variables`` are the environment variables that the key came
+    from.
     """
 
     api_url: str
@@ -106,6 +108,8 @@ class Settings:
     spool_max_age: float = 14 * 86400.0
     spool_max_bytes: int = 20 * 2**30
     poison_file: Path | None = None
+    device_min_memory: int = 1024
+    scratch_min_free: int = 1024
     secret_variables: tuple[str, ...] = ()
     not_used: tuple[str, ...] = ()
 
@@ -356,4 +360,6 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "spool_max_age": _seconds,
     "spool_max_bytes": _count(0),
     "poison_file": _path,
+    "device_min_memory": _count(0),
+    "scratch_min_free": _count(0),
 }

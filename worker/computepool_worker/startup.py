@@ -52,7 +52,7 @@ def _run(
     start_child = functools.partial(
         child_start.start,
         child_start.command(environment),
-        Prepare(openmm_platform=settings.openmm_platform),
+        demands(settings),
         child_start.without(environment, settings.secret_variables),
     )
     try:
@@ -84,6 +84,16 @@ def _run(
             stop=stop,
             log=log,
         )
+    )
+
+
+def demands(settings: Settings) -> Prepare:
+    """Return what the settings demand of the child's device and surroundings."""
+    return Prepare(
+        openmm_platform=settings.openmm_platform,
+        device_min_memory=settings.device_min_memory,
+        scratch=str(settings.scratch_basedir),
+        scratch_min_free=settings.scratch_min_free,
     )
 
 

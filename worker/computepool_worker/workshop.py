@@ -8,7 +8,7 @@ from computepool_worker import memory
 from computepool_worker.boundary import Begun, Done, Execute, Fail, Refused
 from computepool_worker.child_process import Child, ChildLostError
 from computepool_worker.crashes import Crash, Surroundings, host_fault, story
-from computepool_worker.endings import Ending, EndOfLifeError
+from computepool_worker.endings import Ending, EndOfLifeError, outcome_of
 from computepool_worker.logs import EventLog
 from computepool_worker.scratch import TaskDirectories
 from computepool_worker.settings import Settings
@@ -57,7 +57,7 @@ class Workshop:
             raise EndOfLifeError(Ending(Outcome.DEVICE_UNFIT, task, str(error))) from None
         if not ready.ok:
             self._log.error("device.unfit", reason=ready.reason, **ready.facts)
-            raise EndOfLifeError(Ending(Outcome.DEVICE_UNFIT, task, ready.reason))
+            raise EndOfLifeError(Ending(outcome_of(ready), task, ready.reason))
         self._is_fit = True
         self._log.info("device.fit", **ready.facts)
 

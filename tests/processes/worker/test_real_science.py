@@ -81,7 +81,7 @@ def test_a_demanded_platform_that_is_not_there(pool: Pool) -> None:
     pytest.importorskip("openmm")
     pool.admin.add_tasks(1)
     worker = pool.worker(child="", openmm_platform="HIP")
-    assert worker.start().wait(120) is Outcome.DEVICE_UNFIT
+    assert worker.start().wait(120) is Outcome.IMAGE_UNFIT
     message = worker.message()
     assert message is not None
     assert "OpenMM has no platform HIP here" in message.detail

@@ -73,6 +73,14 @@ def _say(answers: IO[bytes], answer: Answer) -> None:
 def _prepare(request: Prepare, science: Science) -> Ready:
     try:
         return science.prepare(request)
+    except ImportError as error:
+        log.exception("the child cannot get ready")
+        return Ready(
+            ok=False,
+            reason=f"a library cannot be imported: {error}: take an image (or environment) that "
+            "has gufe, OpenMM and what they need",
+            fault="image",
+        )
     except Exception as error:
         log.exception("the child cannot get ready")
         return Ready(ok=False, reason=f"{type(error).__name__}: {error}")

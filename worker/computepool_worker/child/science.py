@@ -13,11 +13,12 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from computepool_worker.boundary import Begun, Done, Execute, Fail, Prepare, Ready
-from computepool_worker.child.device import find_platform
+from computepool_worker.child.fitness import examine
 
 if TYPE_CHECKING:
     from gufe import Transformation
@@ -30,18 +31,16 @@ class GufeScience:
     """Executes Transformations with gufe."""
 
     def prepare(self, request: Prepare) -> Ready:
-        """Import gufe, and find the OpenMM platform that is demanded, if one is."""
+        """Import gufe, and check what is demanded of the device and of scratch space.
+
+        Raises ImportError if gufe is not there, or OpenMM if it is needed.
+        """
         began = time.monotonic()
         import gufe
 
-        facts = {"gufe": str(gufe.__version__)}
-        if request.openmm_platform is not None:
-            try:
-                facts |= find_platform(request.openmm_platform)
-            except RuntimeError as error:
-                return Ready(ok=False, reason=str(error), facts=facts)
-        facts["import_seconds"] = f"{time.monotonic() - began:.1f}"
-        return Ready(ok=True, facts=facts)
+        took = {"gufe": str(gufe.__version__), "import_seconds": f"{time.monotonic() - began:.1f}"}
+        ready = examine(request)
+        return replace(ready, facts={**took, **ready.facts})
 
     def execute(self, request: Execute, tell: Callable[[Begun], None]) -> Done:
         """Execute the Task as the stock service does, except that failures are never raised.
