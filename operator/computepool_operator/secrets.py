@@ -35,7 +35,7 @@ def read_credentials(secret: Mapping[str, Any], reference: CredentialsSecretRef)
     name = reference.settings_key or ""
     where = f"the settings file {name} in the Secret {reference.name}"
     try:
-        settings = yaml.safe_load(_value(secret, reference.name, name))
+        settings = _load(_value(secret, reference.name, name))
     except yaml.YAMLError:
         raise SecretIncomplete(f"{where} is not YAML: mend the file") from None
     if isinstance(settings, Mapping) and isinstance(settings.get("init"), Mapping):
@@ -43,10 +43,19 @@ def read_credentials(secret: Mapping[str, Any], reference: CredentialsSecretRef)
     if not isinstance(settings, Mapping):
         raise SecretIncomplete(f"{where} holds no settings: it must set identifier and key")
     found = {field: settings.get(field) for field in ("identifier", "key")}
-    missing = " and ".join(field for field, value in found.items() if not value)
-    if missing:
+    texts = {field: value for field, value in found.items() if value and isinstance(value, str)}
+    if missing := " and ".join(field for field in found if field not in texts):
         raise SecretIncomplete(f"{where} does not set {missing}: add it")
-    return Credentials(identifier=str(found["identifier"]), key=str(found["key"]))
+    return Credentials(**texts)
+
+
+def _load(text: str) -> object:
+    """Read YAML with every value as the text that it is: a key of digits is no number."""
+    loader = yaml.BaseLoader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _value(secret: Mapping[str, Any], secret_name: str, name: str) -> str:
