@@ -112,12 +112,23 @@ def test_whose_fault_it_is_that_there_is_no_result(error: Exception, fault: str)
     assert done.task == "Task-2"
 
 
-def test_a_child_that_cannot_get_ready_says_why() -> None:
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (ModuleNotFoundError("No module named 'gufe'"), "image"),
+        (ImportError("libopenmm.so: cannot open shared object file"), "image"),
+        (RuntimeError("the driver has gone"), "node"),
+        (OSError(5, "Input/output error"), "node"),
+    ],
+)
+def test_a_child_that_cannot_get_ready_says_why(error: Exception, fault: str) -> None:
     def prepare() -> Ready:
-        raise ModuleNotFoundError("No module named 'gufe'")
+        raise error
 
     (ready,) = ask(Science(prepare=prepare), Prepare(None))
-    assert ready == Ready(ok=False, reason="ModuleNotFoundError: No module named 'gufe'")
+    assert isinstance(ready, Ready)
+    assert (ready.ok, ready.fault) == (False, fault)
+    assert str(error) in ready.reason
 
 
 def test_files_that_the_science_leaves_anywhere_land_in_its_scratch(tmp_path: Path) -> None:
