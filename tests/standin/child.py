@@ -16,6 +16,7 @@ needs besides:
 - flaky: death by a segfault as often as the file ``counter`` allows (``times``), then a result.
 - fork: leaves a process behind that never ends; its number is in the output ``left_behind``.
 - refuse, refuse_host: no result, by fault of the Task or of the machine.
+- lose: says that it has a result, and has none.
 - gibberish: breaks the protocol of the pipe.
 
 The environment variable COMPUTEPOOL_STANDIN_READY says how it gets ready: ok, unfit, crash or hang;
@@ -119,7 +120,8 @@ def _execute(request: Message, answers: IO[bytes]) -> Message:
         _ACTIONS.get(behaviour, _sleep)(seconds / units, stand_in, outputs)
         chain += _unit(number, started, outputs, failed=failed)
     chain.append(_dag_result(request["task"], chain, transformation_key, extends_key(body[1])))
-    write_result(Path(request["result"]), chain)
+    if stand_in.get("behaviour") != "lose":
+        write_result(Path(request["result"]), chain)
     return {
         "message": "done",
         "task": request["task"],
