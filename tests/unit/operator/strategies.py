@@ -1,9 +1,10 @@
 """Arbitrary specs, workers, instructions and memories, also such as no pool will meet."""
 
+import math
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from unit.operator.builders import NOON, make_service_id, make_spec, make_worker
@@ -15,11 +16,11 @@ from computepool_api.models import (
     SkipInstruction,
 )
 from computepool_api.outcomes import Outcome
-from computepool_operator.memory import Backoff, Halt, Memory
+from computepool_operator.memory import Backoff, Crashes, Halt, Memory, Quarantine
 from computepool_operator.plan import Observation, Unknown
 from computepool_operator.pool import PoolSpec
 from computepool_operator.reasons import HEALTH
-from computepool_operator.workers import Worker, WorkerState
+from computepool_operator.workers import Departed, Ending, Worker, WorkerState
 
 T = TypeVar("T")
 
@@ -27,22 +28,82 @@ NAMES = [f"w{number:02}" for number in range(12)]
 IDS = [make_service_id(name) for name in NAMES]
 HOURS_AGO = [timedelta(hours=ago) for ago in (0, 0.5, 1, 2)]
 
+TASKS = [f"Task-{number}-org-campaign-project" for number in range(3)]
+NODES = [f"node-{number}" for number in range(3)]
+PREFIX = "w"
+STRANGERS = [make_service_id("somebody-else"), make_service_id("w-unknown"), "of.another.form"]
+
+# Ends that are not told by a good outcome, each with what Kubernetes says of it.
+FAILURES: list[tuple[Outcome | None, Ending | None]] = [
+    (None, None),
+    (None, Ending(reason="Error", exit_code=1)),
+    (None, Ending(reason="OOMKilled", exit_code=137)),
+    (None, Ending(pod_reason="OutOfnvidia.com/gpu")),
+    (Outcome.HOLDING, Ending(reason="OOMKilled", exit_code=137)),
+    (Outcome.HOLDING, Ending(exit_code=137, pod_reason="Evicted")),
+    (Outcome.PUSHING, Ending(reason="Error", exit_code=137)),
+    *((outcome, None) for outcome in Outcome if outcome.is_end and outcome.exit_code),
+]
+
 # One draw per worker: what it is like (its state, how it ended, when), the name aside.
-LIKE = [
-    *((state, None, ago) for state in WorkerState if not state.finished for ago in HOURS_AGO[:2]),
+LIKE: list[tuple[WorkerState, Outcome | None, Ending | None, timedelta]] = [
     *(
-        (state, outcome, ago)
-        for state in (WorkerState.SUCCEEDED, WorkerState.FAILED)
-        for outcome in (None, Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.TERMINATED)
+        (state, None, None, ago)
+        for state in WorkerState
+        if not state.finished
+        for ago in HOURS_AGO[:2]
+    ),
+    *(
+        (WorkerState.SUCCEEDED, outcome, None, ago)
+        for outcome in (None, Outcome.DONE, Outcome.NOTHING_TO_DO)
         for ago in HOURS_AGO
+    ),
+    *(
+        (WorkerState.FAILED, outcome, ending, ago)
+        for outcome, ending in FAILURES
+        for ago in (timedelta(), timedelta(hours=1))
     ),
 ]
 
 
 @cache
 def worker_like(name: str, like: int) -> Worker:
-    state, outcome, ago = LIKE[like]
-    return make_worker(state, name, outcome=outcome, created_at=NOON - ago, finished_at=NOON - ago)
+    """A worker like that; its Task and its node follow from both."""
+    state, outcome, ending, ago = LIKE[like]
+    return make_worker(
+        state,
+        name,
+        outcome=outcome,
+        created_at=NOON - ago,
+        finished_at=NOON - ago,
+        task=None if outcome is None else TASKS[like % len(TASKS)],
+        node=NODES[int(name[1:]) % len(NODES)],
+        ending=ending,
+        trouble="Unschedulable: no GPU" if state is WorkerState.PENDING and ago else "",
+    )
+
+
+def choose(draw: st.DrawFn, *lists: Sequence[Any]) -> list[Any]:
+    """One thing of each list, drawn as one number: a draw for each would take most of the time.
+
+    What stands first in a list is taken for the simplest.
+    """
+    number = draw(st.integers(0, math.prod(map(len, lists)) - 1))
+    chosen = []
+    for things in lists:
+        number, place = divmod(number, len(things))
+        chosen.append(things[place])
+    return chosen
+
+
+def members(things: Sequence[T], bits: int) -> tuple[T, ...]:
+    """Those of the things whose bit is set."""
+    return tuple(thing for place, thing in enumerate(things) if bits >> place & 1)
+
+
+def subset(draw: st.DrawFn, things: Sequence[T]) -> tuple[T, ...]:
+    """Some of the things."""
+    return members(things, draw(st.integers(0, 2 ** len(things) - 1)))
 
 
 @cache
@@ -53,42 +114,38 @@ def _spec(most: int, submit: int, tasks: int, failures: int, suspend: bool, keep
         suspend=suspend,
         worker={"max_tasks": tasks},
         job={"keep_succeeded": keep, "keep_failed": 3 - keep},
-        failure_policy={"max_consecutive_failures": failures},
-    )
-
-
-specs = st.builds(
-    _spec,
-    st.integers(0, 14),
-    st.sampled_from([1, 3, 14]),
-    st.integers(1, 4),
-    st.integers(1, 4),
-    st.sampled_from([*[False] * 5, True]),
-    st.integers(0, 3),
-)
-fleets = st.lists(st.integers(0, len(LIKE) - 1), max_size=len(NAMES)).map(
-    lambda likes: tuple(map(worker_like, NAMES, likes))
-)
-
-
-def subsets(things: Sequence[T]) -> st.SearchStrategy[tuple[T, ...]]:
-    """Some of the things, drawn as the bits of one number."""
-    return st.integers(0, 2 ** len(things) - 1).map(
-        lambda bits: tuple(thing for place, thing in enumerate(things) if bits >> place & 1)
+        failure_policy={"max_consecutive_failures": failures, "task_crash_limit": failures},
     )
 
 
 @st.composite
+def specs(draw: st.DrawFn) -> PoolSpec:
+    some = range(1, 5)
+    return _spec(*choose(draw, range(15), [1, 3, 14], some, some, [*[False] * 5, True], range(4)))
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> tuple[Worker, ...]:
+    size = draw(st.integers(0, len(NAMES)))
+    likes: list[int] = []
+    while len(likes) < size:
+        likes += choose(draw, *[range(len(LIKE))] * min(4, size - len(likes)))
+    return tuple(map(worker_like, NAMES, likes))
+
+
+@st.composite
 def instructions(draw: st.DrawFn) -> Instruction | Unknown:
-    match draw(st.sampled_from(["OK", "OK", "OK", "SKIP", "SHUTDOWN", "unknown"])):
+    kind, number = choose(draw, ["OK", "OK", "OK", "SKIP", "SHUTDOWN", "unknown"], range(41))
+    match kind:
         case "OK":
-            return OkInstruction(draw(st.integers(0, 40)), draw(subsets(IDS)))
+            return OkInstruction(number, subset(draw, [*IDS, *STRANGERS]))
         case "SKIP":
-            return SkipInstruction(draw(subsets(IDS)))
+            return SkipInstruction(subset(draw, [*IDS, *STRANGERS]))
         case "SHUTDOWN":
             return ShutdownInstruction("not registered")
         case _:
-            return Unknown(draw(st.sampled_from(sorted(HEALTH))), "could not be asked")
+            reasons = sorted(HEALTH)
+            return Unknown(reasons[number % len(reasons)], "could not be asked")
 
 
 BACKOFFS = [
@@ -99,24 +156,59 @@ BACKOFFS = [
 ]
 HALTS = [Halt(generation, "told to", NOON - timedelta(hours=2)) for generation in (1, 2)]
 REPORTED = [None, *(NOON - ago for ago in HOURS_AGO)]
+RESUME = ["", "", "", "now", "again"]
+QUARANTINES = [
+    Quarantine(node, "unfit", NOON - timedelta(hours=1), NOON + timedelta(minutes=minutes))
+    for node, minutes in zip(NODES, (-1, 0, 30), strict=True)
+]
+CRASHES = [
+    Crashes(task, number, NOON - timedelta(days=days), "killed")
+    for task, number, days in zip(TASKS, (1, 3, 5), (0, 6, 7), strict=True)
+]
+DEPARTED = [
+    Departed(service, NOON - timedelta(minutes=minutes), ended=ended)
+    for service, minutes, ended in zip(IDS, (0, 1, 2, 3) * 3, (True, False, False) * 4, strict=True)
+]
+
+
+UNCLAIMED = (str(STRANGERS[1]), NOON - HOURS_AGO[1])
+GONE = [("uid-gone-1", WorkerState.FAILED), ("uid-gone-2", WorkerState.SUCCEEDED)]
 
 
 @st.composite
-def memories(draw: st.DrawFn, fleet: tuple[Worker, ...]) -> Memory:
+def memories(draw: st.DrawFn, fleet: tuple[Worker, ...] = ()) -> Memory:
     """A memory that has judged some of the finished workers, and others that are gone."""
+    waiting, futile, failures, failing, first = choose(
+        draw,
+        [None, 0, 1, 2, 5, 20],
+        [None] * 72 + BACKOFFS,
+        range(6),
+        [None] * 168 + BACKOFFS,
+        [False, True],
+    )
+    some = range(8)
+    halt, reported, resume, nodes, crashed, counted, unclaimed = choose(
+        draw, [*[None] * 8, *HALTS], REPORTED, [None, *RESUME], some, some, some, [False, True]
+    )
     judged = None
-    if draw(st.booleans()):
+    if not first:
         finished = [(worker.uid, worker.state) for worker in fleet if worker.finished]
-        gone = [("uid-gone-1", WorkerState.FAILED), ("uid-gone-2", WorkerState.SUCCEEDED)]
-        judged = frozenset(draw(subsets([*finished, *gone])))
+        judged = frozenset(subset(draw, [*finished, *GONE]))
     return Memory(
         judged=judged,
-        waiting_tasks=draw(st.sampled_from([None, 0, 1, 2, 5, 20])),
-        futile=draw(st.sampled_from([None] * 72 + BACKOFFS)),
-        consecutive_failures=draw(st.integers(0, 5)),
-        failing=draw(st.sampled_from([None] * 168 + BACKOFFS)),
-        halt=draw(st.sampled_from([*[None] * 8, *HALTS])),
-        reported_at=draw(st.sampled_from(REPORTED)),
+        waiting_tasks=waiting,
+        futile=futile,
+        consecutive_failures=failures,
+        last_failure="w9 failed" if failures else "",
+        failing=failing,
+        halt=halt,
+        reported_at=reported,
+        resume=resume,
+        quarantined=members(QUARANTINES, nodes),
+        crashes=members(CRASHES, crashed),
+        counted_tasks=frozenset(members(TASKS, counted)),
+        given_up=frozenset(subset(draw, [w.uid for w in fleet if not w.started])),
+        unclaimed_since=(UNCLAIMED,) if unclaimed else (),
         gone_succeeded=7,
         gone_failed=2,
     )
@@ -125,6 +217,14 @@ def memories(draw: st.DrawFn, fleet: tuple[Worker, ...]) -> Memory:
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[PoolSpec, Observation, Memory]:
     """Everything that `plan` looks at but the time, which is noon."""
-    fleet = draw(fleets)
-    observation = Observation(fleet, draw(instructions()), draw(st.integers(1, 2)))
-    return draw(specs), observation, draw(memories(fleet))
+    fleet = draw(fleets())
+    departed, resume, generation = choose(draw, range(2 ** len(DEPARTED)), RESUME, (1, 2))
+    observation = Observation(
+        fleet,
+        draw(instructions()),
+        generation,
+        departed=members(DEPARTED, departed),
+        resume=resume,
+        service_prefix=PREFIX,
+    )
+    return draw(specs()), observation, draw(memories(fleet))

@@ -1,14 +1,17 @@
 """What holds of every plan, whatever is observed and remembered."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.operator.builders import NOON, make_worker
-from unit.operator.strategies import situations
+from unit.operator.strategies import PREFIX, situations
 
 from computepool_api.models import OkInstruction, ShutdownInstruction, SkipInstruction
+from computepool_api.outcomes import Outcome
+from computepool_operator.blame import Blame, blame
 from computepool_operator.memory import Memory
 from computepool_operator.plan import (
     MANAGER_EXPIRY,
@@ -20,6 +23,7 @@ from computepool_operator.plan import (
     tasks_per_worker,
 )
 from computepool_operator.pool import PoolSpec
+from computepool_operator.reaping import PUSH_SETTLES
 from computepool_operator.reasons import HEALTH
 from computepool_operator.workers import Worker, WorkerState, count
 
@@ -31,9 +35,23 @@ def planned(situation: Situation) -> Plan:
     return plan(spec, observation, memory, NOON)
 
 
+def resumed(situation: Situation) -> bool:
+    _spec, observation, memory = situation
+    news = observation.resume != memory.resume and memory.resume is not None
+    return news and bool(observation.resume)
+
+
 def halted(situation: Situation) -> bool:
     _spec, observation, memory = situation
-    return is_halted(memory, observation.generation)
+    return is_halted(memory, observation.generation) and not resumed(situation)
+
+
+def registered(situation: Situation) -> tuple[str, ...]:
+    """Services that the server lists, in an answer that lists any."""
+    _spec, observation, _memory = situation
+    if isinstance(observation.instruction, OkInstruction | SkipInstruction):
+        return observation.instruction.compute_service_ids
+    return ()
 
 
 def with_workers(situation: Situation, *more: Worker) -> Situation:
@@ -86,7 +104,7 @@ def test_nothing_on_unknown(situation: Situation) -> None:
         return
     decided = planned(situation)
     assert (decided.create_workers, decided.reap, decided.prune) == (0, (), ())
-    assert decided.saturation is None
+    assert (decided.remove, decided.saturation, decided.error) == ((), None, None)
     assert not decided.renew
 
 
@@ -121,17 +139,111 @@ def test_shutdown_either_halts_or_renews_and_does_nothing_else(situation: Situat
 
 
 @given(situations())
-def test_only_registered_services_of_ended_workers_are_reaped(situation: Situation) -> None:
+def test_no_service_of_a_live_worker_is_reaped(situation: Situation) -> None:
     _spec, observation, _memory = situation
-    ended = {w.service_id for w in observation.workers if w.finished}
-    registered: tuple[str, ...] = ()
-    if isinstance(observation.instruction, OkInstruction | SkipInstruction):
-        registered = observation.instruction.compute_service_ids
+    alive = {w.service_id for w in observation.workers if not w.finished}
+    assert not alive & set(planned(situation).reap)
+
+
+@given(situations())
+def test_only_registered_services_of_our_own_are_reaped_each_once(situation: Situation) -> None:
     reaped = planned(situation).reap
+    assert len(set(reaped)) == len(reaped)
+    assert set(reaped) <= set(registered(situation))
+    assert all(service.startswith(PREFIX) for service in reaped)
     if halted(situation):
         assert reaped == ()
-    else:
-        assert set(reaped) == ended & set(registered)
+
+
+@given(situations())
+def test_every_registered_service_of_an_ended_worker_is_reaped(situation: Situation) -> None:
+    _spec, observation, _memory = situation
+    certain = {
+        worker.service_id
+        for worker in observation.workers
+        if worker.finished and NOON - (worker.finished_at or NOON) >= PUSH_SETTLES
+    }
+    if not halted(situation):
+        assert certain & set(registered(situation)) <= set(planned(situation).reap)
+
+
+@given(situations())
+def test_no_service_is_reaped_that_may_still_be_sending(situation: Situation) -> None:
+    _spec, observation, _memory = situation
+    sending = {
+        worker.service_id
+        for worker in observation.workers
+        if worker.message is not None
+        and worker.message.outcome in (Outcome.PUSHING, Outcome.PUSH_AMBIGUOUS)
+        and NOON - (worker.finished_at or NOON) < PUSH_SETTLES
+    }
+    assert not sending & set(planned(situation).reap)
+
+
+@given(situations())
+def test_new_workers_keep_off_every_quarantined_node(situation: Situation) -> None:
+    decided = planned(situation)
+    if decided.create_workers:
+        assert set(decided.avoid_nodes) == {q.node for q in decided.memory.quarantined}
+        assert all(q.until > NOON for q in decided.memory.quarantined)
+
+
+@given(situations())
+def test_a_node_that_is_to_blame_is_quarantined_at_once_and_once(situation: Situation) -> None:
+    _spec, observation, memory = situation
+    nodes = [q.node for q in planned(situation).memory.quarantined]
+    assert len(set(nodes)) == len(nodes)
+    if memory.judged is None:
+        return
+    for worker in observation.workers:
+        new = worker.finished and (worker.uid, worker.state) not in memory.judged
+        if new and blame(worker) is Blame.NODE:
+            assert worker.node in nodes
+
+
+@given(situations())
+def test_new_workers_are_told_of_exactly_the_poison_tasks(situation: Situation) -> None:
+    spec, _observation, _memory = situation
+    decided = planned(situation)
+    if decided.create_workers:
+        limit = spec.failure_policy.task_crash_limit
+        assert decided.poison == tuple(c for c in decided.memory.crashes if c.number >= limit)
+
+
+@given(situations())
+def test_crashes_are_held_against_tasks_only_when_a_worker_died_of_them(
+    situation: Situation,
+) -> None:
+    _spec, observation, memory = situation
+    after = {c.task: c.number for c in planned(situation).memory.crashes}
+    before = {} if resumed(situation) else {c.task: c.number for c in memory.crashes}
+    died = Counter(
+        worker.message.task
+        for worker in observation.workers
+        if worker.finished and worker.message is not None and blame(worker) is Blame.TASK
+    )
+    for task, number in after.items():
+        assert number <= before.get(task, 0) + died[task]
+
+
+@given(situations())
+def test_only_workers_that_never_started_are_removed(situation: Situation) -> None:
+    _spec, observation, _memory = situation
+    removed = planned(situation).remove
+    assert all(w.state.may_claim_first and not w.started for w in removed)
+    assert not {w.service_id for w in removed if w.service_id} & set(registered(situation))
+    assert isinstance(observation.instruction, OkInstruction) or removed == ()
+
+
+@given(situations())
+def test_a_new_word_of_a_person_frees_the_pool(situation: Situation) -> None:
+    _spec, observation, _memory = situation
+    memory = planned(situation).memory
+    assert memory.resume == observation.resume
+    if resumed(situation):
+        ends = sum(worker.finished for worker in observation.workers)
+        assert memory.consecutive_failures <= ends
+        assert memory.halt is None or isinstance(observation.instruction, ShutdownInstruction)
 
 
 @given(situations())
