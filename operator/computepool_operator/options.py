@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import get_args
 
 from .logs import LogFormat
 
@@ -49,30 +49,34 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     parser.add_argument(
         "--lease-name",
         default=get(f"{PREFIX}LEASE_NAME", "computepool-operator"),
-        help="name of the Lease that decides which instance leads (default: %(default)s)",
+        help="name of the Lease that decides which instance leads "
+        f"({PREFIX}LEASE_NAME; default: %(default)s)",
     )
     parser.add_argument(
         "--lease-namespace",
         default=get(f"{PREFIX}LEASE_NAMESPACE", ""),
         help="namespace of the Lease; empty: run without one, for development "
-        "(default: %(default)r)",
+        f"({PREFIX}LEASE_NAMESPACE; default: %(default)r)",
     )
     parser.add_argument(
         "--identity",
         default=get(f"{PREFIX}IDENTITY", socket.gethostname()),
-        help="name of this instance, the pod's name in a cluster (default: %(default)s)",
+        help="name of this instance, the pod's name in a cluster "
+        f"({PREFIX}IDENTITY; default: %(default)s)",
     )
     parser.add_argument(
         "--health-port",
         type=int,
-        default=int(get(f"{PREFIX}HEALTH_PORT", "8080")),
-        help="port of /livez and /readyz, 0 for none (default: %(default)s)",
+        default=get(f"{PREFIX}HEALTH_PORT", "8080"),
+        help=f"port of /livez and /readyz, 0 for none ({PREFIX}HEALTH_PORT; default: %(default)s)",
     )
     parser.add_argument(
         "--log-format",
-        choices=("text", "json"),
+        type=_log_format,
+        metavar="{text,json}",
         default=get(f"{PREFIX}LOG_FORMAT", "json"),
-        help="one JSON object or one line of text per event (default: %(default)s)",
+        help="one JSON object or one line of text per event "
+        f"({PREFIX}LOG_FORMAT; default: %(default)s)",
     )
     parser.add_argument("--debug", action="store_true", help="log what the libraries do as well")
     given = parser.parse_args(arguments)
@@ -84,6 +88,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         lease_namespace=given.lease_namespace,
         identity=given.identity,
         health_port=given.health_port,
-        log_format=cast("LogFormat", given.log_format),
+        log_format=given.log_format,
         debug=given.debug,
     )
+
+
+def _log_format(text: str) -> LogFormat:
+    found: LogFormat | None = next((f for f in get_args(LogFormat) if f == text), None)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither text nor json")
+    return found
