@@ -16,6 +16,10 @@ def main() -> int:
     from computepool_worker import cli
 
     arguments = cli.parse(sys.argv[1:])
+    if isinstance(arguments, cli.CheckArguments):
+        from computepool_worker import check
+
+        return check.run(arguments, os.environ, stop)
 
     from computepool_worker.startup import run
 

@@ -15,7 +15,19 @@ class Arguments:
     compute_manager_id: str | None
 
 
-def parse(arguments: Sequence[str]) -> Arguments:
+@dataclass(frozen=True, slots=True)
+class CheckArguments:
+    """A check of what the settings in a file need was asked for."""
+
+    settings: Path
+    json: bool
+
+
+# Where a pool's workers find theirs.
+POOL_SETTINGS = Path("/etc/computepool/settings/settings.json")
+
+
+def parse(arguments: Sequence[str]) -> Arguments | CheckArguments:
     """Read the command line. Prints help or what is wrong, and raises SystemExit, as argparse."""
     parser = argparse.ArgumentParser(
         prog="computepool-worker",
@@ -47,7 +59,26 @@ def parse(arguments: Sequence[str]) -> Arguments:
         metavar="ID",
         help="id of the compute manager that made this service, in place of the settings file's",
     )
+    check = commands.add_parser(
+        "check",
+        help="see whether a compute service could run here",
+        description="Look at all that a compute service needs: settings, directories, the compute "
+        "API, credentials, scopes, the libraries and the device. Nothing is registered or claimed. "
+        "The exit code is 0, or the one that a service would end with.",
+    )
+    check.add_argument(
+        "-c",
+        "--config-file",
+        dest="settings",
+        type=Path,
+        default=POOL_SETTINGS,
+        metavar="FILE",
+        help="settings file, YAML or JSON (default: %(default)s)",
+    )
+    check.add_argument("--json", action="store_true", help="print one JSON object, not a table")
     found = parser.parse_args(arguments)
+    if "json" in found:
+        return CheckArguments(settings=found.settings, json=found.json)
     return Arguments(
         settings=found.settings, name=found.name, compute_manager_id=found.compute_manager_id
     )
