@@ -33,7 +33,7 @@ from .plan import Verdict
 from .pool import RESUME_ANNOTATION, PoolSpec, PoolStatus
 from .reasons import HEALTH, Health, Reason
 from .removal import plan_removal
-from .status import Facts, build_status, is_warning, recall, worth_an_event
+from .status import Facts, build_status, is_warning, news, recall, worth_an_event
 from .workers import Worker, count
 
 logger = logging.getLogger(__name__)
@@ -183,6 +183,9 @@ class PoolLoop:
         if FINALIZER not in (self._body["metadata"].get("finalizers") or ()):
             await self._tools.cluster.set_finalizer(self._pool, present=True)
         manager_id = await self._identity(spec)
+        if self._status.observed_generation != self._pool.generation:
+            # The spec may name another server, which has never heard of this manager.
+            self._memory = replace(self._memory, reported_at=None)
         result = await self._manage(spec, manager_id)
         self._memory = result.memory
         # What a person must mend is looked at again at the usual pace: it costs the server nothing.
@@ -344,6 +347,11 @@ class PoolLoop:
         )
         status = build_status(before, facts, now)
         await self._write(status)
+        for told in news(before, status, spec.failure_policy.task_crash_limit):
+            logger.warning(told.message, extra={**self._about(), "reason": told.reason})
+            await self._tools.cluster.post_event(
+                self._pool, warning=True, reason=told.reason, message=told.message, now=now
+            )
         if worth_an_event(before, status):
             logger.info(
                 "pool changed",

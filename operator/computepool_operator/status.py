@@ -167,6 +167,40 @@ def worth_an_event(before: PoolStatus, after: PoolStatus) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """Something that people should be told by a warning event; `reason` is in the runbook."""
+
+    reason: Literal["NodeQuarantined", "TaskGivenUp"]
+    message: str
+
+
+def news(before: PoolStatus, after: PoolStatus, task_crash_limit: int) -> list[News]:
+    """What has been held against a node or a Task since: each is told once."""
+    nodes = {node.name for node in before.quarantined_nodes}
+    tasks = {task.task for task in before.poison_tasks if task.crashes >= task_crash_limit}
+    return [
+        *(
+            News(
+                "NodeQuarantined",
+                f"Node {node.name} gets no workers of this pool until "
+                f"{node.until:%Y-%m-%d %H:%M:%S} UTC: {node.reason}",
+            )
+            for node in after.quarantined_nodes
+            if node.name not in nodes
+        ),
+        *(
+            News(
+                "TaskGivenUp",
+                f"{task.task} has taken {task.crashes} workers down and is failed instead of run "
+                f"from now on. Last: {task.message}",
+            )
+            for task in after.poison_tasks
+            if task.crashes >= task_crash_limit and task.task not in tasks
+        ),
+    ]
+
+
 def is_warning(status: PoolStatus) -> bool:
     """Whether the event about this status is a warning."""
     return _health(status) in (Health.STALLED, Health.UNKNOWN)

@@ -63,7 +63,7 @@ def test_an_operator_killed_in_the_middle_goes_on_where_it_was(scene: Scene) -> 
 
 
 def test_a_worker_killed_without_a_word_costs_neither_its_task_nor_a_person(scene: Scene) -> None:
-    """The scene in which the direct peer stops for good: one of 4 workers is killed, of 12 Tasks."""
+    """The scene in which the direct peer stops for good: 12 Tasks, and 1 worker of 4 is killed."""
     scene.admin.add_tasks(12, scope="org-campaign-project", seconds=10.0)
     scene.apply_pool()
     scene.until("a worker is in mid-Task", lambda: ready_pod(scene) is not None, 60)
