@@ -46,7 +46,7 @@ def table(checks: Sequence[Check]) -> str:
     lines = []
     for check in checks:
         told = " ".join(check.detail.split())
-        lines.append(f"{check.name:<{width}}  {check.result:<11}  {told}")
+        lines.append(f"{check.name:<{width}}  {check.result:<11}  {told}".rstrip())
         lines += [f"{'':<{width}}  {'':<11}  {line}" for line in _facts(check)]
     outcome = verdict(checks)
     if outcome is None:

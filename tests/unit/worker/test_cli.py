@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from computepool_worker.cli import Arguments, parse
+from computepool_worker.cli import POOL_SETTINGS, Arguments, CheckArguments, parse
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,17 @@ from computepool_worker.cli import Arguments, parse
 )
 def test_the_stock_services_command_line(arguments: list[str], means: Arguments) -> None:
     assert parse(["compute", "synchronous", *arguments]) == means
+
+
+@pytest.mark.parametrize(
+    ("arguments", "means"),
+    [
+        ([], CheckArguments(POOL_SETTINGS, json=False)),
+        (["-c", "s.yaml", "--json"], CheckArguments(Path("s.yaml"), json=True)),
+    ],
+)
+def test_a_check(arguments: list[str], means: CheckArguments) -> None:
+    assert parse(["check", *arguments]) == means
 
 
 @pytest.mark.parametrize(
