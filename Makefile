@@ -29,6 +29,14 @@ test: lint ## Check everything: lint, unit, contract, cluster and end-to-end tes
 unit: .venv/.synced ## Run the tests that need no cluster.
 	@$(PYTHON) -m pytest tests/unit tests/contract tests/processes
 
+.PHONY: month
+month: .venv/.synced ## Simulate a month of a pool in a minute; SEED=n for another one.
+	@$(PYTHON) -m month --days 30 --seed $(or $(SEED),1)
+
+.PHONY: soak
+soak: .venv/.synced ## Kill and cut everything at random on a real cluster, for SOAK_MINUTES (10).
+	@SOAK_MINUTES=$(or $(SOAK_MINUTES),10) $(PYTHON) -m pytest -s tests/e2e/test_soak.py
+
 .PHONY: lint
 lint: .venv/.synced ## Check form, types and layers.
 	@.venv/bin/ruff check

@@ -1,0 +1,1 @@
+"""A soak: Tasks flow through a real cluster while everything is killed, cut off and deleted."""
