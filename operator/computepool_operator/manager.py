@@ -189,7 +189,11 @@ class ComputeManager:
 
     async def _hub_scopes(self, spec: PoolSpec, scopes: list[Scope]) -> list[Scope]:
         excluded = [Scope.parse(scope) for scope in spec.scopes_exclude]
-        hubs = {scope_of_hub(hub) for hub in await self._managers.taskhubs()}
+        keys = await self._managers.taskhubs()
+        try:
+            hubs = {scope_of_hub(key) for key in keys}
+        except ValueError as error:
+            raise errors.UnexpectedAnswer("GET /taskhubs", status=200, detail=str(error)) from None
         return sorted(
             (
                 hub
