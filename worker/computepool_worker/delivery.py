@@ -21,9 +21,9 @@ from computepool_api.errors import (
 from computepool_api.ids import ComputeServiceID
 from computepool_api.outcomes import Outcome
 from computepool_api.service_client import ComputeServiceClient
-from computepool_api.transport import ComputeAPI
 from computepool_worker.endings import Ending, EndOfLifeError
 from computepool_worker.logs import EventLog
+from computepool_worker.registration import Registration
 from computepool_worker.settings import Settings
 from computepool_worker.settle import settled
 from computepool_worker.spool import Spool
@@ -63,7 +63,7 @@ class Delivery:
         *,
         settings: Settings,
         service_id: ComputeServiceID,
-        api: ComputeAPI,
+        registration: Registration,
         client: ComputeServiceClient,
         spool: Spool,
         push_time: Callable[[], float],
@@ -73,7 +73,7 @@ class Delivery:
     ) -> None:
         self._settings = settings
         self._id = service_id
-        self._api = api
+        self._registration = registration
         self._client = client
         self._spool = spool
         self._push_time = push_time
@@ -105,13 +105,8 @@ class Delivery:
                 return
 
     async def _push(self, parcel: Parcel) -> None:
-        # A probe that gets no answer proves nothing any more, and the result would be lost for it:
-        # so it is sent only to a server that has just been seen to be well.
         try:
-            await self._api.check()
-            held = await self._client.holds_registration(
-                self._id, self._settings.compute_manager_id
-            )
+            held = await self._registration.is_held()
         except ComputeAPIError as error:
             raise _PostponedError(error) from None
         if not held:

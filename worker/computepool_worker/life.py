@@ -5,6 +5,7 @@ What comes next is decided in `steps`, what an error means in `endings`; Tasks a
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -27,6 +28,7 @@ from computepool_worker.fingerprint import fingerprint
 from computepool_worker.logs import EventLog
 from computepool_worker.poison import PoisonListError, poison_stories
 from computepool_worker.presence import Presence
+from computepool_worker.registration import Registration
 from computepool_worker.scratch import TaskDirectories
 from computepool_worker.settings import Settings
 from computepool_worker.settle import settled
@@ -56,6 +58,20 @@ _SETTLE_TIME = 3.0
 _PULSE = 5.0
 
 
+def limits_of(settings: Settings) -> Limits:
+    """Return what the settings allow."""
+    return Limits(
+        claim_limit=settings.claim_limit,
+        max_tasks=settings.max_tasks,
+        max_time=settings.max_time,
+        ephemeral=settings.ephemeral,
+        sleep_interval=settings.sleep_interval,
+        deep_sleep_interval=settings.deep_sleep_interval,
+        max_failures=settings.max_failures,
+        forgive_time=settings.forgive_time,
+    )
+
+
 class Life:
     """One worker, from registering to leaving. Runs once."""
 
@@ -75,23 +91,13 @@ class Life:
     ) -> None:
         self._settings = settings
         self._id = service_id
-        self._api = api
         self._client = client
         self._presence = presence
         self._termination = termination
         self._stop = stop
         self._log = log
         self._now = asyncio.get_running_loop().time
-        self._limits = Limits(
-            claim_limit=settings.claim_limit,
-            max_tasks=settings.max_tasks,
-            max_time=settings.max_time,
-            ephemeral=settings.ephemeral,
-            sleep_interval=settings.sleep_interval,
-            deep_sleep_interval=settings.deep_sleep_interval,
-            max_failures=settings.max_failures,
-            forgive_time=settings.forgive_time,
-        )
+        self._limits = limits_of(settings)
         self._spool = Spool(
             settings.spool_dir,
             max_age=settings.spool_max_age,
@@ -99,10 +105,11 @@ class Life:
             log=log,
         )
         self._workshop = Workshop(settings=settings, child=child, new_child=new_child, log=log)
+        self._registration = Registration(api, client, service_id, settings.compute_manager_id)
         self._delivery = Delivery(
             settings=settings,
             service_id=service_id,
-            api=api,
+            registration=self._registration,
             client=client,
             spool=self._spool,
             push_time=self._push_time,
@@ -118,6 +125,11 @@ class Life:
         self._unusable_detail = ""
         self._resources = ""
         self._announced: str | None = None
+
+    @property
+    def finished(self) -> int:
+        """How many results of this life the server has taken."""
+        return self._progress.finished
 
     async def run(self) -> Outcome:
         """Live. Whatever happens, nothing is left behind; the outcome says how it ended."""
@@ -295,6 +307,7 @@ class Life:
         )
         if not self._progress.held and self._progress.unusable is None:
             self._release()
+            self._forget_message()
 
     def _give_up(self, task: str, detail: str) -> None:
         """Put a Task aside that only deregistering gives back."""
@@ -307,14 +320,33 @@ class Life:
 
     async def _beat(self) -> None:
         await self._registered.wait()
+        # By the clock on the wall, which goes on while the machine sleeps.
+        last = time.time()
         while True:
             await asyncio.sleep(self._settings.heartbeat_interval)
             try:
                 await self._client.heartbeat(self._id)
+                gap = time.time() - last
+                if gap > self._settings.probe_after and self._delivery.in_flight is None:
+                    await self._see_whether_registered(gap)
             except ComputeAPIError as error:
                 self._log.warning("heartbeat.failed", error=str(error))
             else:
+                last = time.time()
                 self._log.debug("heartbeat.sent")
+
+    async def _see_whether_registered(self, gap: float) -> None:
+        held = await self._registration.is_held()
+        self._log.warning("heartbeat.gap", seconds=gap, registered=held)
+        if not held:
+            raise EndOfLifeError(
+                Ending(
+                    Outcome.REGISTRATION_LOST,
+                    self._progress.held[0] if self._progress.held else None,
+                    f"no heartbeat reached the server for {gap:.0f} s, and it has dropped this "
+                    "service's registration: its Task has been given away",
+                )
+            )
 
     async def _show_life(self) -> None:
         while True:
@@ -333,7 +365,10 @@ class Life:
     def _ending(self, work: "asyncio.Task[Ending]", heart: "asyncio.Task[None]") -> Ending:
         task = self._progress.held[0] if self._progress.held else None
         ending = self._ending_of_work(work, task)
-        if heart.done() and (fault := heart.exception()) is not None:
+        fault = heart.exception() if heart.done() else None
+        if isinstance(fault, EndOfLifeError):
+            ending = fault.ending
+        elif fault is not None:
             self._log.bug("heartbeat.broken", fault)
             ending = Ending(Outcome.INTERNAL_ERROR, task, f"the heartbeat ended: {fault!r}")
         if self._delivery.in_flight is not None:
@@ -453,6 +488,12 @@ class Life:
             self._termination.write(message)
         except OSError as error:
             self._log.warning("termination_message.not_written", error=str(error))
+
+    def _forget_message(self) -> None:
+        try:
+            self._termination.clear()
+        except OSError as error:
+            self._log.warning("termination_message.not_cleared", error=str(error))
 
     def _killed_at(self) -> float | None:
         """When leaving has to begin, so that it ends before SIGKILL; None: nobody has said so."""

@@ -1,6 +1,7 @@
 """Puts a worker together from its parts and lets it live."""
 
 import asyncio
+import uuid
 from collections.abc import Callable
 
 from computepool_api.ids import ComputeServiceID
@@ -12,10 +13,11 @@ from computepool_worker.child_process import Child
 from computepool_worker.child_start import Started
 from computepool_worker.credentials import source_for
 from computepool_worker.endings import CannotStartError
-from computepool_worker.life import Life
+from computepool_worker.life import Life, limits_of
 from computepool_worker.logs import EventLog
 from computepool_worker.presence import Presence
 from computepool_worker.settings import Settings
+from computepool_worker.steps import pause_before_next_life
 from computepool_worker.stop_signal import StopSignal
 from computepool_worker.termination import TerminationLog
 
@@ -32,6 +34,8 @@ async def serve(
 ) -> Outcome:
     """Run a compute service, with the child that was started for it, to its end.
 
+    A standing service registers anew, under another id and with another child, when its
+    registration has come to an end that passes.
     Raises CannotStartError.
     """
     loop = asyncio.get_running_loop()
@@ -52,19 +56,40 @@ async def serve(
         )
     except ValueError as error:
         raise CannotStartError(Outcome.SETTINGS_INVALID, str(error)) from None
+    identity, child, troubles = service_id, await attach(started), 0
     async with api:
-        child = await attach(started)
-        outcome = await Life(
-            settings=settings,
-            service_id=service_id,
-            api=api,
-            client=ComputeServiceClient(api),
-            child=child,
-            new_child=new_child,
-            presence=Presence(settings.state_dir),
-            termination=termination,
-            stop=stop,
-            log=log,
-        ).run()
+        while True:
+            life = Life(
+                settings=settings,
+                service_id=identity,
+                api=api,
+                client=ComputeServiceClient(api),
+                child=child,
+                new_child=new_child,
+                presence=Presence(settings.state_dir),
+                termination=termination,
+                stop=stop,
+                log=log.bind(service=identity),
+            )
+            outcome = await life.run()
+            troubles = 1 if life.finished else troubles + 1
+            pause = None
+            if settings.standing and stop.name is None:
+                pause = pause_before_next_life(outcome, troubles, limits_of(settings))
+            if pause is None or not await _slept(pause, stop, log):
+                break
+            # A new id: what was asked under the old one, and not answered, may still happen.
+            identity, child = ComputeServiceID.new(service_id.name, uuid.uuid4()), await new_child()
     stop.detach(loop)
     return outcome
+
+
+async def _slept(seconds: float, stop: StopSignal, log: EventLog) -> bool:
+    """Wait, and return whether nobody said stop meanwhile."""
+    log.info("service.begins_anew", seconds=seconds)
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return True
+    return False

@@ -61,6 +61,9 @@ class Settings:
     pushes no more until the first of them is that old: one more, and the server would deny it Tasks
     and put its whole manager on hold. Both are the server's defaults.
 
+    After ``probe_after`` without a heartbeat that reached the server the worker asks whether it is
+    still registered: the server drops services that were silent for 1800 s, and says nothing.
+
     ``spool_dir`` is where results wait that could not be pushed, at most ``spool_max_bytes`` and
     for ``spool_max_age``. ``poison_file`` names Tasks that are failed without being run.
     ``device_min_memory`` and ``scratch_min_free`` are in MiB, and what must be free before a claim,
@@ -100,6 +103,7 @@ class Settings:
     ephemeral: bool
     sleep_interval: float = 30.0
     deep_sleep_interval: float = 300.0
+    probe_after: float = 900.0
     max_silence: float | None = None
     max_failures: int = 3
     forgive_time: float = 600.0
@@ -112,6 +116,16 @@ class Settings:
     scratch_min_free: int = 1024
     secret_variables: tuple[str, ...] = ()
     not_used: tuple[str, ...] = ()
+
+    @property
+    def standing(self) -> bool:
+        """Whether the service goes on until it is told to stop, whatever happens to it."""
+        return (
+            not self.ephemeral
+            and self.max_tasks is None
+            and self.max_time is None
+            and self.compute_manager_id is None
+        )
 
 
 def load(
@@ -352,6 +366,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "ephemeral": _flag,
     "sleep_interval": _seconds,
     "deep_sleep_interval": _seconds,
+    "probe_after": _seconds,
     "max_silence": _seconds,
     "max_failures": _count(1),
     "forgive_time": _seconds,

@@ -145,6 +145,28 @@ def _room(progress: Progress, limits: Limits) -> int:
     return min(limits.claim_limit, limits.max_tasks - progress.finished)
 
 
+# What is over with the registration, or passes: a new one may fare better.
+_PASSING = (
+    Outcome.TASK_UNUSABLE,
+    Outcome.TASK_CRASHED,
+    Outcome.PUSH_AMBIGUOUS,
+    Outcome.REGISTRATION_LOST,
+    Outcome.API_UNREACHABLE,
+)
+
+
+def pause_before_next_life(outcome: Outcome, troubles: int, limits: Limits) -> float | None:
+    """Return after how many seconds a standing service registers anew; None: it leaves for good.
+
+    A Task that only deregistering gives back comes back, so a service that had ``troubles`` in a
+    row, this one included, slows down.
+    """
+    if outcome not in _PASSING:
+        return None
+    pause = limits.sleep_interval * 2.0 ** min(troubles - 1, 30)
+    return min(pause, max(limits.deep_sleep_interval, limits.sleep_interval))
+
+
 @dataclass(frozen=True, slots=True)
 class Pause:
     """Wait until ``until`` (monotonic, s), then deregister, or leave the registration standing."""

@@ -24,6 +24,11 @@ class TerminationLog:
             return cls(Path(given))
         return cls(DEFAULT_PATH if DEFAULT_PATH.exists() else None)
 
+    def clear(self) -> None:
+        """Say nothing any more. Raises OSError."""
+        if self._path is not None:
+            self._path.write_text("", encoding="utf-8")
+
     def write(self, message: TerminationMessage) -> None:
         """Replace what the file says. Raises OSError."""
         # In place: the file is a mount point and cannot be renamed over.

@@ -344,3 +344,28 @@ def test_a_server_that_does_not_answer_delays_leaving_only_a_little(pool: Pool) 
     assert worker.wait(10) is Outcome.TERMINATED
     assert time.monotonic() - began < 10
     assert worker.logged("service.not_deregistered")
+
+
+def test_after_a_gap_in_its_heartbeats_a_worker_asks_whether_it_is_registered(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, seconds=60)
+    worker = pool.worker(heartbeat_interval=0.1, probe_after=0.4).start()
+    until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    fault = {"kind": "status", "status": 503, "count": None, "contains": "pool_job_1"}
+    pool.admin.fault("service_heartbeat", **fault)
+    until(lambda: worker.logged("heartbeat.failed"), what="heartbeats fail")
+    pool.forget_services()
+    pool.admin.clear_faults()
+    assert worker.wait(10) is Outcome.REGISTRATION_LOST
+    assert worker.logged("heartbeat.gap")
+    assert pool.pushes() == 0
+    assert (pool.admin.task(task).status, pool.admin.services()) == ("waiting", [])
+
+
+def test_a_worker_that_is_still_registered_goes_on_after_a_gap(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, seconds=60)
+    pool.admin.fault("service_heartbeat", "status", status=503, count=2)
+    worker = pool.worker(heartbeat_interval=0.1, probe_after=0.2).start()
+    (gap,) = until(lambda: worker.logged("heartbeat.gap"), what="the gap is noticed")
+    assert "registered=true" in gap
+    assert pool.admin.task(task).status == "running"
+    assert worker.running.poll() is None

@@ -16,6 +16,7 @@ from computepool_worker.steps import (
     Step,
     next_step,
     pause_after_ambiguous_push,
+    pause_before_next_life,
 )
 
 NO_LIMITS = Limits(claim_limit=1, max_tasks=None, max_time=None)
@@ -212,3 +213,23 @@ def test_the_pause_after_an_ambiguous_push(
     story: str, killed_at: float | None, pause: Pause
 ) -> None:
     assert pause_after_ambiguous_push(since=100, pause=60, killed_at=killed_at) == pause
+
+
+@pytest.mark.parametrize(
+    ("outcome", "troubles", "pause"),
+    [
+        (Outcome.TASK_UNUSABLE, 1, 30),
+        (Outcome.TASK_CRASHED, 2, 60),
+        (Outcome.PUSH_AMBIGUOUS, 4, 240),
+        (Outcome.REGISTRATION_LOST, 5, 300),
+        (Outcome.API_UNREACHABLE, 10_000, 300),
+        (Outcome.DEVICE_UNFIT, 1, None),
+        (Outcome.CREDENTIALS_REFUSED, 1, None),
+        (Outcome.INTERNAL_ERROR, 1, None),
+        (Outcome.TERMINATED, 1, None),
+    ],
+)
+def test_when_a_standing_service_registers_anew(
+    outcome: Outcome, troubles: int, pause: float | None
+) -> None:
+    assert pause_before_next_life(outcome, troubles, STANDING) == pause
