@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from computepool_api import errors
+from computepool_api.endpoints import TASKHUBS
 from computepool_api.ids import ComputeManagerID, ComputeServiceID
 from computepool_api.manager_client import ComputeManagerClient
 from computepool_api.models import Instruction, OkInstruction, ShutdownInstruction, SkipInstruction
@@ -193,7 +194,7 @@ class ComputeManager:
         try:
             hubs = {scope_of_hub(key) for key in keys}
         except ValueError as error:
-            raise errors.UnexpectedAnswer("GET /taskhubs", status=200, detail=str(error)) from None
+            raise errors.UnexpectedAnswer(TASKHUBS.name, status=200, detail=str(error)) from None
         return sorted(
             (
                 hub
