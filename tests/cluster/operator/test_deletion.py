@@ -1,0 +1,180 @@
+"""A pool is deleted: in every state, and with everything gone that it would need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster.operator.process import OperatorProcess, assert_log_is_clean
+from cluster.operator.rival import Rival
+from cluster.operator.world import SECRET, World, manager_name
+
+from computepool_api.outcomes import Outcome
+from simulator.process import SimulatorProcess
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("hurried")]
+
+FAREWELL = 3.0
+
+
+@pytest.fixture(scope="module")
+def hurried(account: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """Give an operator that soon gives up on a server that is gone."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    alterations = {"values": {"loop.FAREWELL": FAREWELL}}
+    with OperatorProcess(account, log, alterations=alterations) as operator:
+        yield operator
+        assert operator.runs, operator.log
+    assert_log_is_clean(operator)
+
+
+def assert_gone(world: World, seconds: float = 15.0) -> None:
+    """The pool is gone, and nothing is left of it anywhere."""
+    world.until("the pool is gone", lambda: not world.pool(), seconds)
+    world.until("its Jobs are gone", lambda: not world.jobs(), 5)
+    names = [manager.name for manager in world.admin.managers()]
+    assert manager_name(world.namespace) not in names
+    assert world.admin.services() == []
+
+
+def running(world: World, tasks: int = 2, **spec: Any) -> list[tuple[str, str, str]]:
+    """A pool with two workers, each in the middle of a Task: pod, service and Task."""
+    world.admin.add_tasks(tasks)
+    world.create_pool(**spec)
+    found = [(pod, *world.claim(pod)) for pod in world.new_pods(2)]
+    world.workers(running=2)
+    return found
+
+
+def test_without_workers(world: World) -> None:
+    world.create_pool()
+    world.ready_for("NoTasks")
+    world.delete_pool()
+    assert_gone(world)
+
+
+def test_before_it_was_ever_connected(world: World) -> None:
+    world.kube.delete("secrets", SECRET)
+    world.create_pool()
+    world.ready_for("SecretMissing")
+    world.delete_pool()
+    assert_gone(world, 5)
+
+
+def test_with_workers_that_have_not_claimed(world: World) -> None:
+    world.admin.add_tasks(2)
+    world.create_pool(deletionPolicy="Drain")
+    first, _ = world.new_pods(2)
+    world.kubelet.start(first)
+    world.delete_pool()
+    assert_gone(world)
+    assert world.waiting() == 2
+
+
+def test_stop_puts_the_tasks_of_running_workers_back(world: World) -> None:
+    running(world)
+    world.delete_pool()
+    assert_gone(world)
+    assert world.admin.counts() == {"waiting": 2}
+
+
+def test_drain_lets_running_workers_finish(world: World) -> None:
+    (one, service, _), (other, second_service, _) = running(world, deletionPolicy="Drain", tasks=5)
+    world.delete_pool()
+    ready = world.ready_for("Draining")
+    assert "2 running workers finish" in ready["message"]
+    assert world.condition("Reconciling")["status"] == "True"
+    world.deregister(service)
+    world.kubelet.finish(one)
+    world.workers(active=1)
+    world.cycles(1)
+    assert world.pool(), "the other is at work"
+    assert len(world.created()) == 2, "no replacement"
+    world.deregister(second_service)
+    world.kubelet.finish(other)
+    assert_gone(world)
+
+
+def test_drain_turns_into_stop_when_its_time_is_over(world: World) -> None:
+    running(world, deletionPolicy="Drain", drainTimeout="2s")
+    began = time.monotonic()
+    world.delete_pool()
+    assert_gone(world)
+    assert time.monotonic() - began > 1
+    assert world.admin.counts() == {"waiting": 2}
+
+
+def test_a_worker_that_died_while_the_pool_drains_is_reaped(world: World) -> None:
+    (one, service, task), (other, other_service, _) = running(world, deletionPolicy="Drain")
+    world.delete_pool()
+    world.ready_for("Draining")
+    world.kubelet.kill(one, Outcome.HOLDING, task)
+    world.until("its Task waits", lambda: world.admin.task(task).status == "waiting", 5)
+    assert service not in [found.id for found in world.admin.services()]
+    world.deregister(other_service)
+    world.kubelet.finish(other)
+    assert_gone(world)
+
+
+def test_with_the_circuit_open(world: World) -> None:
+    world.admin.add_tasks(1)
+    world.create_pool(failurePolicy={"maxConsecutiveFailures": 1})
+    (pod,) = world.new_pods(1)
+    world.kubelet.start(pod)
+    world.kubelet.finish(pod, Outcome.SETTINGS_INVALID)
+    world.until("the server is told", lambda: world.admin.managers()[0].status == "ERROR")
+    world.delete_pool()
+    assert_gone(world)
+
+
+def test_while_suspended(world: World) -> None:
+    world.create_pool(suspend=True)
+    world.ready_for("Suspended")
+    world.delete_pool()
+    assert_gone(world)
+
+
+def test_while_the_name_is_somebody_elses(world: World) -> None:
+    rival = Rival(world)
+    rival.register()
+    world.create_pool()
+    world.ready_for("ManagerNameTaken")
+    world.delete_pool()
+    world.until("the pool is gone", lambda: not world.pool())
+    assert [manager.id for manager in world.admin.managers()] == [str(rival.id)]
+
+
+@pytest.mark.parametrize("with_workers", [False, True], ids=["idle", "with workers"])
+def test_with_the_server_gone_it_goes_after_a_while_and_says_so(
+    world: World, with_workers: bool
+) -> None:
+    with SimulatorProcess() as other:
+        if with_workers:
+            other.admin.add_tasks(1)
+        world.create_pool(computeAPI={"url": other.url, "credentialsSecretRef": {"name": SECRET}})
+        world.ready_for("WorkersCreated" if with_workers else "NoTasks")
+        if with_workers:
+            world.kubelet.claim(world.new_pods(1)[0])
+    world.delete_pool()
+    world.until("the pool is gone", lambda: not world.pool(), 45)
+    world.until("its Jobs are gone", lambda: not world.jobs(), 5)
+    (event,) = world.until("an event", lambda: world.events("NotDeregistered"))
+    assert "without deregistering" in event["message"]
+
+
+def test_with_the_secret_gone(world: World) -> None:
+    """What was known of it is used once more."""
+    running(world)
+    world.kube.delete("secrets", SECRET)
+    world.delete_pool()
+    assert_gone(world)
+
+
+def test_with_its_whole_namespace(world: World) -> None:
+    running(world)
+    world.cluster.kubectl("delete", "namespace", world.namespace, "--wait=false")
+    assert_gone(world)
+    world.cluster.kubectl("wait", "--for=delete", f"namespace/{world.namespace}", "--timeout=30s")
