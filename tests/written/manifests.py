@@ -12,6 +12,9 @@ from computepool_operator.pool import GROUP, KIND, VERSION, PoolSpec
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 EXAMPLES = sorted((DEPLOY / "examples").glob("*.yaml"))
+HOSTS = DEPLOY / "examples" / "hosts"
+# What a worker reads, not an object of Kubernetes.
+SETTINGS_FILES = sorted(HOSTS.glob("*settings.yaml"))
 OVERLAYS = sorted(path.parent for path in DEPLOY.glob("overlays/*/kustomization.yaml"))
 
 Manifest = dict[str, Any]

@@ -8,9 +8,18 @@ import pytest
 import yaml
 
 from computepool_operator.pool import GROUP
-from written.manifests import DEPLOY, EXAMPLES, ROOT, complaints, is_pool, read
+from written.manifests import (
+    DEPLOY,
+    EXAMPLES,
+    ROOT,
+    SETTINGS_FILES,
+    complaints,
+    is_pool,
+    read,
+)
 
-ALL = sorted([*DEPLOY.rglob("*.yaml"), ROOT / "crds" / "kustomization.yaml"])
+MANIFESTS = set(DEPLOY.rglob("*.yaml")) - set(SETTINGS_FILES)
+ALL = sorted([*MANIFESTS, ROOT / "crds" / "kustomization.yaml"])
 KUSTOMIZATIONS = [path for path in ALL if path.name == "kustomization.yaml"]
 POOLS = [
     pytest.param(document, id=f"{path.name}: {document['metadata']['name']}")
