@@ -19,6 +19,8 @@ SILENCE_SECONDS = 90.0
 STALE_SECONDS = 240.0
 PAGE = 500
 FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
+SHORTEST_WATCH = 1.0
+"""Seconds; a watch that ends sooner is treated like one that broke."""
 
 Object = dict[str, Any]
 
@@ -75,6 +77,8 @@ class Reflector:
         version: str | None = None
         retry = FIRST_RETRY
         while True:
+            began = self._monotonic()
+            broken = False
             try:
                 if version is None:
                     version = await self._list()
@@ -91,10 +95,13 @@ class Reflector:
             except Gone:
                 version = None
             except KubernetesError as error:
+                broken = True
                 logger.warning(
                     "watch broken, trying again",
                     extra={"path": self.path, "error": str(error), "retry_seconds": retry},
                 )
+            # Also what ends well, but at once and again and again, must not become a storm.
+            if broken or self._monotonic() - began < SHORTEST_WATCH:
                 await asyncio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311
                 retry = min(retry * 2, LONGEST_RETRY)
 
