@@ -149,7 +149,7 @@ class KubeAPI:
         response = await self._send(method, path, query, body, content_type, timeout)
         name = f"{method} {path}"
         try:
-            text = await response.text()
+            text = await response.text(errors="replace")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(name, response.status, _words(error)) from error
         finally:
@@ -194,7 +194,7 @@ class KubeAPI:
                     status = event["object"]
                     raise _error(name, status.get("code", 500), json.dumps(status))
                 yield event
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError) as error:
             raise Unavailable(name, response.status, _words(error)) from error
         finally:
             response.close()
