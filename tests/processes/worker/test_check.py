@@ -101,7 +101,7 @@ def test_what_is_wrong_is_named(
 
 def test_scopes_that_the_identity_may_not_see(pool: Pool) -> None:
     pool.admin.add_identity("narrow", "narrow-key", ["a-*-*"])
-    narrow = {"identifier": "narrow", "key": "narrow-key"}
+    narrow: dict[str, Any] = {"identifier": "narrow", "key": "narrow-key"}
     told, checks = check(pool.worker(**narrow, scopes=["a-b-c", "z-*-*"]))
     assert told["outcome"] == Outcome.SETTINGS_INVALID
     assert "may not see z-*-*, only a-*-*" in checks["scopes"]["detail"]
