@@ -76,7 +76,7 @@ def test_a_reaper_that_does_not_wait_for_pushes_is_noticed(monkeypatch: pytest.M
     monkeypatch.setattr(reaping, "PUSH_SETTLES", timedelta(0))
     month = Month(seed=1, days=3)
     month.conditions.push_deaths = 0.2
-    with pytest.raises(Violation, match="^5: "):
+    with pytest.raises(Violation, match=r"^5: "):
         month.run()
 
 
@@ -85,5 +85,5 @@ def test_a_poison_task_that_nobody_counts_is_noticed(monkeypatch: pytest.MonkeyP
         return memory
 
     monkeypatch.setattr(judging, "_judge_one", forgets)
-    with pytest.raises(Violation, match="^7: "):
+    with pytest.raises(Violation, match=r"^7: "):
         Month(seed=1, days=3).run()
