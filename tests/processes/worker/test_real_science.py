@@ -16,7 +16,11 @@ pytest.importorskip(
 from gufe.tokenization import JSON_HANDLER, GufeTokenizable
 from unit.worker.transformations import (
     BrokenProtocol,
+    DiskFullProtocol,
     DummyProtocol,
+    HangingProtocol,
+    SegfaultingProtocol,
+    UncreatableProtocol,
     as_chain,
     transformation,
 )
@@ -55,6 +59,62 @@ def test_a_broken_protocol_ends_in_a_failed_result(pool: Pool) -> None:
     assert not result.ok()
     assert len(result.protocol_unit_failures) == 2
     assert pool.admin.task(task).status == "error"
+
+
+def test_a_protocol_that_makes_no_units_has_a_failed_result(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, chain=as_chain(transformation(UncreatableProtocol)))
+    worker = pool.worker(child="")
+    assert worker.start().wait(120) is Outcome.DONE
+    (failure,) = read(pool, task).protocol_unit_failures
+    assert "no units from me" in failure.traceback
+    assert pool.admin.task(task).status == "error"
+
+
+def test_a_protocol_that_segfaults_is_failed_with_where_it_happened(pool: Pool) -> None:
+    original = transformation(SegfaultingProtocol)
+    (task,) = pool.admin.add_tasks(1, chain=as_chain(original))
+    worker = pool.worker(child="", n_retries=1)
+    assert worker.start().wait(120) is Outcome.DONE
+    result = read(pool, task)
+    assert not result.ok()
+    assert result.transformation_key == original.key
+    (failure,) = result.protocol_unit_failures
+    assert failure.traceback.count("was killed by SIGSEGV") == 2
+    assert "Fatal Python error: Segmentation fault" in failure.traceback
+    assert "transformations.py" in failure.traceback
+
+
+def test_a_hanging_protocol_is_failed_with_where_it_hangs(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, chain=as_chain(transformation(HangingProtocol)))
+    worker = pool.worker(child="", max_silence=5)
+    assert worker.start().wait(120) is Outcome.DONE
+    (failure,) = read(pool, task).protocol_unit_failures
+    assert "gave no sign of life for 5 s" in failure.traceback
+    assert "transformations.py" in failure.traceback
+
+
+def test_a_full_disk_gives_the_task_back(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1, chain=as_chain(transformation(DiskFullProtocol)))
+    worker = pool.worker(child="")
+    assert worker.start().wait(120) is Outcome.TASK_CRASHED
+    assert pool.admin.task(task).status == "waiting"
+    assert pool.pushes() == 0
+
+
+@pytest.mark.parametrize("form", ["keyed_chain", "json_string"])
+def test_a_result_in_the_spool_is_pushed_in_place_of_another_calculation(
+    pool: Pool, form: str
+) -> None:
+    pool.admin.set(transformation_form=form)
+    (task,) = pool.admin.add_tasks(1, chain=as_chain(transformation()))
+    pool.admin.fault("results", "reset")
+    spool = str(pool.directory / "spool")
+    assert pool.worker(child="", spool_dir=spool).start().wait(120) is Outcome.PUSH_AMBIGUOUS
+    second = pool.worker(child="", spool_dir=spool)
+    assert second.start().wait(120) is Outcome.DONE
+    assert read(pool, task).ok()
+    assert second.logged("task.found_in_spool")
+    assert not second.logged("task.executing")
 
 
 def test_one_process_executes_a_task_and_the_one_that_extends_it(pool: Pool) -> None:

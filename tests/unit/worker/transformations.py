@@ -1,6 +1,8 @@
 """Transformations of gufe's own test Protocols. Only importable where gufe is."""
 
+import ctypes
 import json
+import time
 from typing import Any
 
 from gufe import ChemicalSystem, SolventComponent, Transformation
@@ -29,6 +31,20 @@ class OutOfMemoryUnit(ProtocolUnit):
         raise MemoryError
 
 
+class SegfaultingUnit(ProtocolUnit):
+    @staticmethod
+    def _execute(ctx: Any, **inputs: Any) -> dict[str, Any]:
+        ctypes.string_at(0)
+        return {}
+
+
+class HangingUnit(ProtocolUnit):
+    @staticmethod
+    def _execute(ctx: Any, **inputs: Any) -> dict[str, Any]:
+        time.sleep(3600)
+        return {}
+
+
 class UncreatableProtocol(DummyProtocol):
     """A Protocol that cannot make its units."""
 
@@ -43,6 +59,20 @@ class DiskFullProtocol(DummyProtocol):
 
     def _create(self, *arguments: Any, **named: Any) -> list[ProtocolUnit]:
         return [DiskFullUnit()]
+
+
+class SegfaultingProtocol(DummyProtocol):
+    result_cls = DummyProtocolResult
+
+    def _create(self, *arguments: Any, **named: Any) -> list[ProtocolUnit]:
+        return [SegfaultingUnit()]
+
+
+class HangingProtocol(DummyProtocol):
+    result_cls = DummyProtocolResult
+
+    def _create(self, *arguments: Any, **named: Any) -> list[ProtocolUnit]:
+        return [HangingUnit()]
 
 
 class OutOfMemoryProtocol(DummyProtocol):
@@ -79,8 +109,10 @@ __all__ = [
     "BrokenProtocol",
     "DiskFullProtocol",
     "DummyProtocol",
+    "HangingProtocol",
     "OutOfMemoryProtocol",
     "ProtocolDAGResult",
+    "SegfaultingProtocol",
     "UncreatableProtocol",
     "as_chain",
     "as_text",
