@@ -77,7 +77,7 @@ def second_world(installed: Cluster, server: SimulatorProcess) -> Iterator[World
     installed.kubectl("create", "namespace", name)
     with World(installed, name, server.url, server.admin) as opened:
         yield opened
-    installed.kubectl("delete", "namespace", name, "--wait=false")
+    installed.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture(scope="module")

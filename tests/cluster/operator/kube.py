@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,19 @@ class Kube:
 
     def watch(self, kind: str) -> Watch:
         """Begin to watch a kind; what exists already comes first."""
-        return Watch(self._http, self.path(kind))
+        request = self._http.build_request(
+            "GET", self.path(kind), params={"watch": "true"}, timeout=None
+        )
+        deadline = time.monotonic() + 20
+        while True:
+            answer = self._http.send(request, stream=True)
+            # The API server puts watches of a new kind off until it has prepared its storage.
+            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS or time.monotonic() > deadline:
+                break
+            answer.close()
+            time.sleep(0.1)
+        assert answer.status_code == httpx.codes.OK, answer.status_code
+        return Watch(answer)
 
     def call(self, method: str, path: str, **options: Any) -> Body:
         return _body(self._http.request(method, path, **options))
@@ -106,12 +119,9 @@ class Kube:
 class Watch:
     """The events of one collection as they come in, until `stop` is called from any thread."""
 
-    def __init__(self, http: httpx.Client, path: str) -> None:
-        request = http.build_request("GET", path, params={"watch": "true"}, timeout=None)
-        self._answer = http.send(request, stream=True)
-        self._socket: socket.socket = self._answer.extensions["network_stream"].get_extra_info(
-            "socket"
-        )
+    def __init__(self, answer: httpx.Response) -> None:
+        self._answer = answer
+        self._socket: socket.socket = answer.extensions["network_stream"].get_extra_info("socket")
 
     def __iter__(self) -> Iterator[tuple[str, Body]]:
         try:

@@ -144,7 +144,11 @@ class Proxy:
             return web.json_response({**status, "message": message}, status=fault.status)
         headers = {name: request.headers[name] for name in FORWARDED if name in request.headers}
         async with self._session.request(
-            request.method, self._upstream + request.path_qs, data=body, headers=headers
+            request.method,
+            self._upstream + request.path_qs,
+            data=body or None,
+            headers=headers,
+            skip_auto_headers=FORWARDED,
         ) as found:
             answer = web.StreamResponse(status=found.status)
             answer.content_type = found.content_type

@@ -1,0 +1,75 @@
+"""What an operator that is started again makes of what it finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cluster.operator.kubelet import now
+from cluster.operator.process import OperatorProcess
+from cluster.operator.rival import Rival
+from cluster.operator.world import World
+
+pytestmark = pytest.mark.cluster
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def process(world: World, account: Path, tmp_path: Path) -> OperatorProcess:
+    """Give an operator of the test's own, not started."""
+    return OperatorProcess(account, tmp_path / "log", namespaces=[world.namespace])
+
+
+def test_the_registration_is_adopted(world: World, process: OperatorProcess) -> None:
+    world.admin.add_tasks(2)
+    with process:
+        world.create_pool()
+        world.new_pods(2)
+        before = world.status()["computeManagerID"]
+        world.until("it is Ready", lambda: world.condition("Ready").get("status") == "True")
+        process.kill()
+        process.start()
+        world.cycles(1)
+    assert [manager.id for manager in world.admin.managers()] == [before]
+    assert world.status()["computeManagerID"] == before
+    assert len(world.created()) == 2
+    register = world.admin.audit(endpoint="manager_register")
+    assert {entry.ids["manager"] for entry in register} == {before}
+
+
+def test_a_registration_that_lapsed_meanwhile_is_renewed(
+    world: World, process: OperatorProcess
+) -> None:
+    with process:
+        world.create_pool()
+        world.ready_for("NoTasks")
+        before = world.status()["computeManagerID"]
+    world.admin.advance(2 * HOUR)
+    last = {"status": {"lastReportTime": now(-2 * HOUR)}}
+    world.kube.patch("computepools", "a100", last, subresource="status")
+    other = Rival(world, "somebody.else")
+    other.register()
+    other.fail()  # any report sweeps the managers that have been silent for too long
+    assert before not in [manager.id for manager in world.admin.managers()]
+    with process:
+        world.admin.add_tasks(1)
+        world.new_pods(1)
+    assert before in [manager.id for manager in world.admin.managers()]
+
+
+def test_a_halt_outlives_the_operator(world: World, process: OperatorProcess) -> None:
+    with process:
+        world.create_pool()
+        world.ready_for("NoTasks")
+        Rival(world).register(steal=True)
+        world.ready_for("ShutDownByServer")
+        before = world.admin.audit()[-1].sequence
+        written = world.pool()["metadata"]["resourceVersion"]
+        process.kill()
+        process.start()
+        world.admin.add_tasks(1)
+        world.until("it cycles", lambda: world.pool()["metadata"]["resourceVersion"] != written)
+    assert world.created() == []
+    assert world.reason() == "ShutDownByServer"
+    assert world.admin.audit(before, endpoint="manager_register") == []
