@@ -12,6 +12,7 @@ needs besides:
 - exit: death with exit code ``code`` (1).
 - hang: never ends. stubborn: never ends and ignores SIGTERM.
 - hog: keeps a processor busy for ``seconds``.
+- greedy: takes ``bytes`` bytes of memory.
 - flood: writes ``bytes`` bytes to stdout and as many to stderr.
 - flaky: death by a segfault as often as the file ``counter`` allows (``times``), then a result.
 - fork: leaves a process behind that never ends; its number is in the output ``left_behind``.
@@ -230,6 +231,12 @@ def _flood(_seconds: float, stand_in: Message, _outputs: Message) -> None:
         left -= 600 * len(line)
 
 
+def _be_greedy(seconds: float, stand_in: Message, _outputs: Message) -> None:
+    taken = b"x" * int(stand_in["bytes"])
+    time.sleep(seconds)
+    del taken
+
+
 def _fork(seconds: float, _stand_in: Message, outputs: Message) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
@@ -247,6 +254,7 @@ _ACTIONS: dict[str, Callable[[float, Message, Message], None]] = {
     "hang": _hang,
     "stubborn": _be_stubborn,
     "hog": _hog,
+    "greedy": _be_greedy,
     "flood": _flood,
     "fork": _fork,
 }

@@ -36,7 +36,8 @@ def until(condition: Callable[[], object], *, what: str, patience: float = PATIE
 class Worker:
     """One worker and the directory that holds all it may leave behind.
 
-    `child` is the program that takes the place of its child; empty: its own.
+    `child` is the program that takes the place of its child; empty: its own. `prefix` is a command
+    that runs the worker.
     """
 
     directory: Path
@@ -45,6 +46,7 @@ class Worker:
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
+    prefix: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -97,8 +99,8 @@ class Worker:
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "computepool_worker", "compute", "synchronous",
-                    "-c", str(self.settings_file), *self.arguments,
+                    *self.prefix, sys.executable, "-m", "computepool_worker",
+                    "compute", "synchronous", "-c", str(self.settings_file), *self.arguments,
                 ],
                 env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
