@@ -62,7 +62,8 @@ class TaskDirectories:
 
     def free_bytes(self) -> int:
         """Return how much more the scratch space takes. Raises OSError."""
-        return shutil.disk_usage(self.scratch).free
+        # Its parent: the science may have removed its own directory.
+        return shutil.disk_usage(self.scratch.parent).free
 
     def remove(self) -> list[str]:
         """Remove what is not to be kept; return what could not be removed, with the reason."""

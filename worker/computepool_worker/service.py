@@ -76,7 +76,10 @@ async def serve(
             pause = None
             if settings.standing and stop.name is None:
                 pause = pause_before_next_life(outcome, troubles, limits_of(settings))
-            if pause is None or not await _slept(pause, stop, log):
+            if pause is None:
+                break
+            if not await _slept(pause, stop, log):
+                outcome = Outcome.TERMINATED
                 break
             # A new id: what was asked under the old one, and not answered, may still happen.
             identity, child = ComputeServiceID.new(service_id.name, uuid.uuid4()), await new_child()
