@@ -8,6 +8,9 @@ import json
 from pathlib import Path
 
 
+_NO_STORY = "This Task is known to take down whatever executes it."
+
+
 class PoisonListError(ValueError):
     """The list cannot be read; says where and what is wrong."""
 
@@ -33,7 +36,8 @@ def poison_stories(path: Path | None) -> dict[str, str]:
     for entry in entries:
         match entry:
             case {"task": str(task), "story": str(story)}:
-                stories[task] = story
+                # The server refuses a failure without a traceback when it has half stored it.
+                stories[task] = story if story.strip() else _NO_STORY
             case _:
                 raise PoisonListError(f"{path}: every entry must have a task and a story")
     return stories

@@ -21,6 +21,11 @@ def test_stories(tmp_path: Path) -> None:
     assert poison_stories(tmp_path / "poison.json") == {"Task-1": "it died"}
 
 
+def test_a_story_is_never_empty(tmp_path: Path) -> None:
+    (tmp_path / "poison.json").write_text('[{"task": "Task-1", "story": " "}]')
+    assert poison_stories(tmp_path / "poison.json")["Task-1"].strip()
+
+
 @pytest.mark.parametrize("text", ["{}", "[1]", '[{"task": "Task-1"}]', "[", '[{"story": ""}]'])
 def test_anything_else_is_not_guessed_at(tmp_path: Path, text: str) -> None:
     (tmp_path / "poison.json").write_text(text)
