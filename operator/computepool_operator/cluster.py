@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from computepool_api.ids import ComputeServiceID
+
 from .clock import utc_now
 from .jobs import (
     JOB_UID_LABEL,
@@ -18,6 +20,7 @@ from .jobs import (
     departed,
     job_name,
     read_workers,
+    service_of,
 )
 from .kubeapi import (
     MERGE_PATCH,
@@ -136,9 +139,17 @@ class Cluster:
 
     def orphaned_pods(self, pool_uid: str) -> list[str]:
         """Names of unfinished pods of a pool whose Job is gone."""
+        return [pod["metadata"]["name"] for pod in self._orphans(pool_uid)]
+
+    def orphaned_services(self, pool_uid: str) -> tuple[ComputeServiceID, ...]:
+        """The services that run in those pods."""
+        found = (service_of(pod) for pod in self._orphans(pool_uid))
+        return tuple(service for service in found if service is not None)
+
+    def _orphans(self, pool_uid: str) -> list[dict[str, Any]]:
         jobs = {job["metadata"]["uid"] for mirror in self._jobs for job in mirror.group(pool_uid)}
         return [
-            pod["metadata"]["name"]
+            pod
             for mirror in self._pods
             for pod in mirror.group(pool_uid)
             if pod["metadata"]["labels"].get(JOB_UID_LABEL) not in jobs
@@ -300,6 +311,10 @@ class JobBackend(ComputeServiceBackend):
     def departed(self) -> tuple[Departed, ...]:
         """See the base class."""
         return self._cluster.departed(self._pool.uid)
+
+    def orphans(self) -> tuple[ComputeServiceID, ...]:
+        """See the base class."""
+        return self._cluster.orphaned_services(self._pool.uid)
 
     async def create(self, number: int, orders: Orders) -> int:
         """See the base class. A Job has a name of its own, so that a repeat meets the first."""

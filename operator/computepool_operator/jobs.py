@@ -402,17 +402,23 @@ def _has_started(pod: Mapping[str, Any]) -> bool:
     return bool(status.get("state", {}).keys() & {"running", "terminated"})
 
 
+def service_of(pod: Mapping[str, Any]) -> ComputeServiceID | None:
+    """The service that runs in a pod; None for a pod of no Job."""
+    job = (pod["metadata"].get("labels") or {}).get(JOB_NAME_LABEL)
+    return service_id(job, pod["metadata"]["uid"]) if job else None
+
+
 def departed(pod: Mapping[str, Any], at: datetime) -> Departed | None:
     """What is left to know of a pod that is gone; None for one that never had a name as a service.
 
     Its last state tells whether its containers had ended. One that never started has none.
     """
-    job = (pod["metadata"].get("labels") or {}).get(JOB_NAME_LABEL)
-    if not job:
+    service = service_of(pod)
+    if service is None:
         return None
     phase = pod.get("status", {}).get("phase")
     return Departed(
-        service_id=service_id(job, pod["metadata"]["uid"]),
+        service_id=service,
         at=at,
         ended=phase in ("Succeeded", "Failed") or not _has_started(pod),
     )

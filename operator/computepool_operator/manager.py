@@ -59,6 +59,10 @@ class ComputeServiceBackend(ABC):
         """Services whose processes the platform does not list any more; none where that is moot."""
         return ()
 
+    def orphans(self) -> tuple[ComputeServiceID, ...]:
+        """Services at work that `workers` does not list any more; none where that is moot."""
+        return ()
+
     @abstractmethod
     async def create(self, number: int, orders: Orders) -> int:
         """Create so many services; return how many were created.
@@ -147,6 +151,7 @@ class ComputeManager:
             instruction=_UNASKED,
             generation=generation,
             departed=self._backend.departed(),
+            orphans=self._backend.orphans(),
             resume=resume,
             service_prefix=self._service_prefix,
         )

@@ -51,13 +51,15 @@ class Observation:
     claimed is then certainly out of the server's count, and one that claims in between is counted
     as still covering a Task, which errs towards creating less. `generation` is the pool's
     `metadata.generation`, `resume` the value of its resume annotation. `departed` are pods that are
-    gone from the cluster, and names of services that begin with `service_prefix` are the pool's.
+    gone from the cluster, `orphans` are services at work that belong to no worker any more, and
+    names of services that begin with `service_prefix` are the pool's.
     """
 
     workers: tuple[Worker, ...]
     instruction: Instruction | Unknown
     generation: int
     departed: tuple[Departed, ...] = ()
+    orphans: tuple[ComputeServiceID, ...] = ()
     resume: str = ""
     service_prefix: str = ""
 
@@ -392,6 +394,7 @@ def _with_reaping(observation: Observation, plan: Plan, now: datetime) -> Plan:
         observation.service_prefix,
         dict(plan.memory.unclaimed_since),
         now,
+        observation.orphans,
     )
     memory = replace(plan.memory, unclaimed_since=tuple(unclaimed_since.items()))
     return replace(plan, reap=reap, memory=memory)

@@ -34,6 +34,7 @@ def services_to_reap(
     prefix: str,
     unclaimed_since: Mapping[str, datetime],
     now: datetime,
+    orphans: Sequence[ComputeServiceID] = (),
 ) -> tuple[tuple[ComputeServiceID, ...], dict[str, datetime]]:
     """Decide which services to deregister, and remember which belong to nobody.
 
@@ -44,10 +45,12 @@ def services_to_reap(
         prefix: how the names of the pool's own services begin; others are left alone.
         unclaimed_since: the second value of the last call.
         now: the present, in UTC.
+        orphans: services whose pods are at work although their Jobs are gone: they live.
 
     """
     dead_from: dict[str, datetime] = {}
     known = {str(worker.service_id) for worker in workers if worker.service_id is not None}
+    known |= set(orphans)
     for gone in departed:
         if gone.service_id not in known:
             dead_from[gone.service_id] = gone.at if gone.ended else gone.at + FORCED_OUT

@@ -1,0 +1,39 @@
+"""A pod whose Job has gone may be at work for hours: its service is left alone as long as it is."""
+
+from datetime import timedelta
+from typing import Any
+
+from unit.operator.builders import MINUTE, NOON, make_service_id, make_spec, ok
+
+from computepool_operator.jobs import JOB_NAME_LABEL, service_id, service_of
+from computepool_operator.memory import Memory
+from computepool_operator.plan import Observation, plan
+from computepool_operator.reaping import UNKNOWN_FOR, services_to_reap
+
+SERVICE = make_service_id("a100-x")
+LONG_AGO = {str(SERVICE): NOON - timedelta(hours=1)}
+
+
+def test_the_service_of_an_orphan_is_not_reaped_however_long_it_lives() -> None:
+    reap, since = services_to_reap((), (), [SERVICE], "a100_", LONG_AGO, NOON, (SERVICE,))
+    assert (reap, since) == ((), {})
+
+
+def test_once_the_orphan_is_gone_its_time_begins() -> None:
+    reap, since = services_to_reap((), (), [SERVICE], "a100_", {}, NOON)
+    assert (reap, since) == ((), {SERVICE: NOON})
+    reap, _ = services_to_reap((), (), [SERVICE], "a100_", since, NOON + UNKNOWN_FOR)
+    assert reap == (SERVICE,)
+
+
+def test_the_plan_heeds_orphans() -> None:
+    memory = Memory(reported_at=NOON - MINUTE, unclaimed_since=tuple(LONG_AGO.items()))
+    seen = Observation((), ok(0, [SERVICE]), 1, orphans=(SERVICE,), service_prefix="a100_")
+    assert plan(make_spec(), seen, memory, NOON).reap == ()
+
+
+def test_the_service_of_a_pod_is_named_by_its_job_and_its_uid() -> None:
+    uid = "7fe2c18e-5b01-ecfb-10a6-1c941f82df6e"
+    pod: dict[str, Any] = {"metadata": {"uid": uid, "labels": {JOB_NAME_LABEL: "a100-x"}}}
+    assert service_of(pod) == service_id("a100-x", uid)
+    assert service_of({"metadata": {"uid": uid}}) is None
