@@ -75,6 +75,12 @@ class Kubernetes:
         if (pod := job.pod) is not None:
             self._soon(0.1, 0.5, lambda: self.delete_pod(pod))
 
+    def orphan(self, job: Job) -> None:
+        """Delete a Job with `--cascade=orphan`: its pod goes on."""
+        self._reach()
+        if not job.gone and not job.deleting:
+            self._job_goes(job)
+
     def delete_pod(self, pod: Pod, *, disrupted: bool = False, by_force: bool = False) -> None:
         """Delete a pod: with the grace of its spec, or at once from the API alone."""
         if pod.gone:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from computepool_operator.jobs import departed, read_worker
+from computepool_api.ids import ComputeServiceID
+from computepool_operator.jobs import departed, read_worker, service_of
 from computepool_operator.manager import BackendUnavailable, ComputeServiceBackend
 from computepool_operator.orders import Orders
 from computepool_operator.workers import Departed, Worker, WorkerState
@@ -78,6 +79,12 @@ class Mirror:
     def workers(self) -> dict[str, Worker]:
         """All workers by the UIDs of their Jobs."""
         return dict(self._workers)
+
+    def orphans(self) -> tuple[ComputeServiceID, ...]:
+        """The services of pods at work whose Jobs are gone."""
+        pods = [pod for uid, pod in self._pods.items() if uid not in self._jobs]
+        at_work = [p for p in pods if p["status"]["phase"] not in ("Succeeded", "Failed")]
+        return tuple(service for pod in at_work if (service := service_of(pod)) is not None)
 
     def _arrives(self, news: tuple[Job | Pod, Object | None], life: int) -> None:
         if life != self._life:
@@ -159,6 +166,9 @@ class Backend(ComputeServiceBackend):
 
     def departed(self) -> tuple[Departed, ...]:
         return tuple(self._mirror.departed.values())
+
+    def orphans(self) -> tuple[ComputeServiceID, ...]:
+        return self._mirror.orphans()
 
     async def create(self, number: int, orders: Orders) -> int:
         self._on_create(number)

@@ -62,6 +62,7 @@ class Weather:
             (10, self._pod_removed_by_force),
             (60, self._worker_killed),
             (15, self._job_deleted),
+            (4, self._job_orphaned),
             (5, self._hub_of_weight_zero),
             (2, self._image_broken),
             (3, self._strict_server),
@@ -219,6 +220,10 @@ class Weather:
         if (pod := self._pod()) is not None:
             foreground = self._chance.random() < 0.5
             self._it.cluster.delete_job(pod.job, foreground=foreground)
+
+    def _job_orphaned(self) -> None:
+        if (pod := self._pod()) is not None:
+            self._it.cluster.orphan(pod.job)
 
     # people
 
