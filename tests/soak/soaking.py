@@ -61,7 +61,7 @@ def soak(scene: Scene, seconds: float, seed: int, say: Callable[[str], None]) ->
     while (now := time.monotonic()) < began + seconds:
         if now >= next_task:
             _add(scene, chance)
-            next_task = now + chance.uniform(1.0, 4.0)
+            next_task = now + chance.uniform(2.0, 6.0)
         if now >= next_strike:
             mischief.strike()
             say(mischief.story[-1])
@@ -98,7 +98,7 @@ class _Records:
 
 
 def _add(scene: Scene, chance: random.Random) -> None:
-    number, seconds = chance.randint(1, 3), chance.uniform(1.0, 5.0)
+    number, seconds = chance.randint(1, 2), chance.uniform(1.0, 5.0)
     behaviour = chance.choices(["ok", "raise"], weights=[20, 1])[0]
     scene.admin.add_tasks(
         number, scope="org-campaign-project", seconds=seconds, behaviour=behaviour
