@@ -104,10 +104,11 @@ class Operator:
 
     async def _serve(self, api: KubeAPI, cluster: Cluster) -> None:
         async def begin() -> None:
-            await cluster.synced()
             self._pools.lead(Tools(cluster=cluster))
             logger.info("serving pools")
 
+        # Who can't see the Jobs must not keep others from leading.
+        await cluster.synced()
         if not self._options.lease_namespace:
             await begin()
             return

@@ -53,12 +53,14 @@ class Leadership:
         namespace: str,
         identity: str,
         monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._name = name
         self._identity = identity
         self._monotonic = monotonic
+        self._sleep = sleep
         self._seen: Sighting | None = None
         self._facts = {"lease": f"{namespace}/{name}", "identity": identity}
 
@@ -67,17 +69,18 @@ class Leadership:
 
         An instance that was killed and comes back under the same identity (a container restarted
         in its pod) takes its own Lease up at once. One that can't renew stops by itself before
-        another may lead.
+        another may lead. The time that `started` takes counts: it must not wait for anything.
         """
-        while True:
-            if await self._attempt():
-                break
-            await asyncio.sleep(RETRY_SECONDS)
+        tried_at = self._monotonic()
+        while not await self._attempt():
+            await self._sleep(RETRY_SECONDS)
+            tried_at = self._monotonic()
         logger.info("leading", extra=self._facts)
         await started()
-        renewed_at = self._monotonic()
-        while self._monotonic() < renewed_at + RENEW_DEADLINE_SECONDS:
-            await asyncio.sleep(RETRY_SECONDS)
+        renewed_at = tried_at
+        # The last attempt begins before the deadline and takes CALL_SECONDS at most.
+        while self._monotonic() + RETRY_SECONDS < renewed_at + RENEW_DEADLINE_SECONDS:
+            await self._sleep(RETRY_SECONDS)
             tried_at = self._monotonic()
             if await self._attempt():
                 renewed_at = tried_at
