@@ -7,7 +7,6 @@ text}``. It may change while a worker runs, so it is read whenever a Task was cl
 import json
 from pathlib import Path
 
-
 _NO_STORY = "This Task is known to take down whatever executes it."
 
 
