@@ -49,6 +49,8 @@ _BY_OUTCOME = {
 # Why a pod failed as a whole, as the kubelet or the control plane says it.
 _REJECTED_BY_KUBELET = ("UnexpectedAdmissionError", "NodeAffinity", "NodeName", "OutOf", "Topology")
 _TAKEN_AWAY = ("Evicted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "Preempt")
+# Why a container ended, as a kubelet says that has lost sight of it: the machine went down.
+_LOST_SIGHT_OF = ("Unknown", "ContainerStatusUnknown")
 # Of a container that could not be started: the image is to blame, wherever it runs.
 _IMAGE_IS_WRONG = ("executable file not found", "no such file or directory", "permission denied")
 
@@ -65,6 +67,8 @@ def blame(worker: Worker) -> Blame:
     if ending.job_reason == "DeadlineExceeded":
         return Blame.HOST
     outcome = worker.message.outcome if worker.message else None
+    if ending.reason in _LOST_SIGHT_OF and (outcome is None or not outcome.is_end):
+        return Blame.HOST
     if outcome is Outcome.HOLDING:
         # Killed without a word while it held a Task: for its memory, or by whatever the Task did.
         return Blame.TASK

@@ -95,6 +95,15 @@ BLAMED = {
     "collected by the garbage collector of pods, its node lost": End(
         Blame.HOST, Outcome.HOLDING, Ending(disrupted=True)
     ),
+    "its node rebooted while it held a Task": End(
+        Blame.HOST, Outcome.HOLDING, Ending(reason="Unknown", exit_code=255)
+    ),
+    "its node rebooted before a claim": End(
+        Blame.HOST, None, Ending(reason="ContainerStatusUnknown", exit_code=137)
+    ),
+    "its node rebooted after its last word": End(
+        Blame.TASK, Outcome.TASK_CRASHED, Ending(reason="Unknown", exit_code=255)
+    ),
     "its node lost": End(Blame.HOST, Outcome.HOLDING, rejected("NodeLost")),
     "its node shut down": End(
         Blame.HOST,
