@@ -33,6 +33,10 @@ def report(summary: Summary, took: float) -> str:
             f"{reaped[len(reaped) // 2]:.1f} s after their end showed (median), "
             f"{reaped[int(0.95 * (len(reaped) - 1))]:.1f} s (95 %), {reaped[-1]:.1f} s (longest)"
         )
+    cycles = sum(summary.reasons.values())
+    shares = {reason: number / cycles for reason, number in summary.reasons.items()}
+    said = (f"{share:.1%} {reason}" for reason, share in sorted(shares.items()) if share > 0.0005)
+    lines.append(f"What the pool said, by share of cycles: {', '.join(said)}")
     lines.append(f"Most workers that one Task took down: {summary.most_crashes}")
     return "\n".join(lines)
 
