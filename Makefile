@@ -54,6 +54,10 @@ crd: .venv/.synced ## Generate the CRD and the pool reference from the models.
 	@$(PYTHON) -m computepool_operator.crd > crds/computepools.yaml
 	@$(PYTHON) -m computepool_operator.crd --reference > docs/pool-reference.md
 
+.PHONY: bench
+bench: .venv/.synced ## Measure the worker. BENCH='--python P --stock-python P' compares it with the stock service.
+	@$(PYTHON) -m bench $(BENCH)
+
 .PHONY: images
 images: .venv/.synced ## Build the images of operator and worker.
 	@$(PYTHON) -m testcluster images --install

@@ -1,0 +1,1 @@
+"""What the worker takes for itself, beside the stock service where there is one."""
