@@ -2,8 +2,8 @@
 
 `python -m cluster.operator.altered` takes the operator's arguments. The environment variable
 COMPUTEPOOL_TEST_ALTERATIONS holds JSON: `values` maps names of module constants to what they are
-to be (timedeltas in seconds), `crash` holds the fields of a `CrashPoint`. No module of the
-operator knows of this.
+to be (timedeltas in seconds), `patience` is a factor to the time that answers of the compute API
+may take, `crash` holds the fields of a `CrashPoint`. No module of the operator knows of this.
 
 With the argument `nursery` it serves tests that start many operators: having imported all there
 is, it forks one for each line on its standard input.
@@ -71,6 +71,10 @@ def alter(alterations: Mapping[str, Any]) -> None:
         module = importlib.import_module(f"computepool_operator.{module_name}")
         present = getattr(module, constant)
         setattr(module, constant, timedelta(seconds=value) if _is_length(present) else value)
+    if patience := alterations.get("patience"):
+        defaults = ComputeAPI.__init__.__kwdefaults__
+        assert defaults is not None
+        defaults["patience"] = patience
     if point := alterations.get("crash"):
         _arm(Executioner(CrashPoint(**point)))
 

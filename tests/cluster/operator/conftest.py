@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from cluster.operator.kube import Kube, Refused
+from cluster.operator.nursery import Nursery
 from cluster.operator.process import (
     OperatorProcess,
     account_kubeconfig,
@@ -46,6 +50,13 @@ def server(running_server: SimulatorProcess) -> SimulatorProcess:
 
 
 @pytest.fixture
+def namespace(installed: Cluster) -> Iterator[str]:
+    """Give a fresh namespace, without the time that kubectl takes."""
+    with fresh_namespace(installed) as name:
+        yield name
+
+
+@pytest.fixture
 def world(installed: Cluster, namespace: str, server: SimulatorProcess) -> Iterator[World]:
     """Give a namespace of its own; whatever operator runs must be started beside it."""
     with World(installed, namespace, server.url, server.admin) as opened:
@@ -73,11 +84,33 @@ def operator(shared_operator: OperatorProcess) -> OperatorProcess:
 @pytest.fixture
 def second_world(installed: Cluster, server: SimulatorProcess) -> Iterator[World]:
     """Give another namespace with the same server."""
-    name = f"test-{secrets.token_hex(4)}"
-    installed.kubectl("create", "namespace", name)
-    with World(installed, name, server.url, server.admin) as opened:
+    with (
+        fresh_namespace(installed) as name,
+        World(installed, name, server.url, server.admin) as opened,
+    ):
         yield opened
-    installed.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@contextmanager
+def fresh_namespace(cluster: Cluster) -> Iterator[str]:
+    """Make a namespace in which pods are admitted; delete it in the end."""
+    kube = Kube(cluster.kubeconfig, f"test-{secrets.token_hex(4)}")
+    kube.call("POST", "/api/v1/namespaces", json={"metadata": {"name": kube.namespace}})
+    deadline = time.monotonic() + 30
+    while kube.get("serviceaccounts", "default") is None:
+        assert time.monotonic() < deadline, "there is no default ServiceAccount"
+        time.sleep(0.02)
+    yield kube.namespace
+    with suppress(Refused):  # it may be gone already
+        kube.call("DELETE", f"/api/v1/namespaces/{kube.namespace}")
+    kube.close()
+
+
+@pytest.fixture(scope="module")
+def nursery(account: Path) -> Iterator[Nursery]:
+    """Give a process that starts operators quickly."""
+    with Nursery(account) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -52,8 +52,10 @@ class Nursery:
 class ForkedOperator(OperatorProcess):
     """An operator process that a nursery has forked. It takes part in the election."""
 
-    def __init__(self, nursery: Nursery, log: Path, *, namespaces: Sequence[str]) -> None:
-        super().__init__(nursery.config, log, namespaces=namespaces, lease=True)
+    def __init__(
+        self, nursery: Nursery, log: Path, *, namespaces: Sequence[str], identity: str = "operator"
+    ) -> None:
+        super().__init__(nursery.config, log, namespaces=namespaces, identity=identity, lease=True)
         self._nursery = nursery
         self._pidfd: int | None = None
 
@@ -83,6 +85,12 @@ class ForkedOperator(OperatorProcess):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 assert self._ends_within(10)
             self._close()
+
+    def terminate(self, patience: float = 20.0) -> int:
+        """End it with SIGTERM."""
+        assert self._pidfd is not None
+        signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+        return self.wait(patience)
 
     def wait(self, patience: float) -> int:
         """Wait until it has ended by itself; how is not known, so 0."""

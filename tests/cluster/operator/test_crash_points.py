@@ -42,13 +42,6 @@ def _parameter(
     return pytest.param(CrashPoint(call, when, text, number), id=f"{when} {name}")
 
 
-@pytest.fixture(scope="module")
-def nursery(account: Path) -> Iterator[Nursery]:
-    """Give a process that starts operators quickly."""
-    with Nursery(account) as started:
-        yield started
-
-
 @pytest.fixture
 def operator(
     world: World, nursery: Nursery, installed: Cluster, tmp_path: Path

@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 
+import httpx
 import pytest
 import yaml
 from cluster.operator.process import OperatorProcess
@@ -242,6 +243,12 @@ def test_no_secret_is_shown_anywhere(world: World, operator: OperatorProcess) ->
     shown = json.dumps([change.thing for change in world.changes])
     assert KEY not in shown
     assert KEY not in operator.log
+
+
+def test_liveness_and_readiness_are_answered(operator: OperatorProcess) -> None:
+    for path in ("livez", "readyz"):
+        answer = httpx.get(f"{operator.health_url}/{path}", trust_env=False)
+        assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
 def _is_ready(world: World, name: str) -> bool:

@@ -31,6 +31,7 @@ def test_the_registration_is_adopted(world: World, process: OperatorProcess) -> 
         process.kill()
         process.start()
         world.cycles(1)
+        assert process.terminate() == 0, "SIGTERM ends it in order"
     assert [manager.id for manager in world.admin.managers()] == [before]
     assert world.status()["computeManagerID"] == before
     assert len(world.created()) == 2
