@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -273,19 +274,22 @@ class TestHolding:
         assert time.now - began > 2 * RENEW_DEADLINE_SECONDS
         assert len(ours.started_at) == 1
 
-    @pytest.mark.parametrize("each_takes", [0.0, 1.0, CALL_SECONDS - 0.01, CALL_SECONDS])
-    @pytest.mark.parametrize("renewals", range(4))
+    @pytest.mark.parametrize(
+        "takes",
+        [(0.0,), (1.0,), (CALL_SECONDS,), (0.0, 0.0, 0.0, RETRY_SECONDS - 0.01, CALL_SECONDS)],
+    )
+    @pytest.mark.parametrize("renewals", range(3))
     async def test_who_cannot_renew_stops_before_another_may_lead(
-        self, ours: Instance, leases: Leases, time: Time, each_takes: float, renewals: int
+        self, ours: Instance, leases: Leases, time: Time, takes: tuple[float, ...], renewals: int
     ) -> None:
-        written_at = [time.now]
+        written_at, lengths = [time.now], cycle(takes)
 
         def answer(method: str) -> web.Response | None:
             if len(leases.requests) <= 2 * (renewals + 1):
                 if method != "GET":
                     written_at.append(time.now)
                 return None
-            time.now += each_takes
+            time.now += next(lengths)
             return refuse(503, "ServiceUnavailable")
 
         leases.on_request = answer
