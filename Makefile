@@ -55,7 +55,7 @@ crd: .venv/.synced ## Generate the CRD and the pool reference from the models.
 	@$(PYTHON) -m computepool_operator.crd --reference > docs/pool-reference.md
 
 .PHONY: bench
-bench: .venv/.synced ## Measure the worker. BENCH='--python P --stock-python P' compares it with the stock service.
+bench: .venv/.synced ## Measure the worker; BENCH='--stock-python P' compares it (python -m bench --help).
 	@$(PYTHON) -m bench $(BENCH)
 
 .PHONY: images

@@ -1,4 +1,5 @@
 import pytest
+
 from bench.__main__ import table
 from bench.marks import Figures, Seen, execution, figures, medians
 from bench.running import Service
