@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from .memory import Backoff, Crashes, Halt, Memory, Quarantine
-from .plan import Verdict
+from .plan import Verdict, is_halted
 from .pool import (
     CircuitStatus,
     Condition,
@@ -127,10 +127,10 @@ def recall(status: PoolStatus) -> Memory:
     if status.circuit.open and status.circuit.retry_at is not None:
         failing = Backoff(rounds=status.circuit.retries + 1, retry_at=status.circuit.retry_at)
     stalled = _find(status, "Stalled")
-    if status.reason == Reason.SHUT_DOWN_BY_SERVER and stalled is not None:
+    if stalled is not None and stalled.reason == Reason.SHUT_DOWN_BY_SERVER:
         halt = Halt(
-            generation=status.observed_generation or 0,
-            message=status.message,
+            generation=stalled.observed_generation or 0,
+            message=stalled.message,
             since=stalled.last_transition_time,
         )
     return Memory(
@@ -230,7 +230,10 @@ def _workers(counts: WorkerCounts, memory: Memory) -> WorkersStatus:
 
 def _conditions(before: PoolStatus, facts: Facts, now: datetime) -> tuple[Condition, ...]:
     verdict, health = facts.verdict, HEALTH[facts.verdict.reason]
-    stalled = health is Health.STALLED
+    halt = facts.memory.halt if is_halted(facts.memory, facts.generation) else None
+    # Whatever else is wrong meanwhile, a restart must find that the pool waits for a person.
+    obstacle = Verdict(Reason.SHUT_DOWN_BY_SERVER, halt.message) if halt else verdict
+    stalled = HEALTH[obstacle.reason] is Health.STALLED
     reconciling = facts.deleting or health in (Health.WAITING, Health.UNKNOWN)
     found: list[tuple[ConditionType, ConditionStatus, Reason, str]] = [
         ("Ready", _READY[health], verdict.reason, verdict.message),
@@ -244,8 +247,8 @@ def _conditions(before: PoolStatus, facts: Facts, now: datetime) -> tuple[Condit
         (
             "Stalled",
             "True" if stalled else "False",
-            verdict.reason if stalled else Reason.NOT_STALLED,
-            verdict.message if stalled else "",
+            obstacle.reason if stalled else Reason.NOT_STALLED,
+            obstacle.message if stalled else "",
         ),
     ]
     if facts.counts is not None:

@@ -311,6 +311,23 @@ class TestRecall:
         )
         assert recall(PoolStatus.model_validate(status.to_body())).halt == halt
 
+    @pytest.mark.parametrize(
+        "meanwhile", [Reason.KUBERNETES_UNAVAILABLE, Reason.SECRET_MISSING, Reason.STOPPING]
+    )
+    def test_it_stays_so_whatever_else_is_wrong_meanwhile(self, meanwhile: Reason) -> None:
+        # Or a restart an hour later would take the registration for lapsed, and renew it.
+        memory = replace(SEEN, halt=Halt(4, "told to", NOON))
+        found = facts(generation=4, verdict=Verdict(meanwhile, "trouble"), memory=memory)
+        status = build_status(NEW, found, NOON)
+        assert status.reason == meanwhile
+        assert recall(PoolStatus.model_validate(status.to_body())).halt == memory.halt
+
+    def test_a_changed_spec_is_not_forgotten_when_the_server_could_not_be_asked(self) -> None:
+        memory = replace(SEEN, halt=Halt(4, "told to", NOON))
+        away = Verdict(Reason.COMPUTE_API_UNAVAILABLE, "no answer")
+        status = build_status(NEW, facts(generation=5, verdict=away, memory=memory), NOON)
+        assert recall(PoolStatus.model_validate(status.to_body())).halt is None
+
     def test_a_new_pool_has_nothing_to_remember(self) -> None:
         assert recall(NEW) == Memory()
 
