@@ -15,7 +15,13 @@ from computepool_api.errors import (
     UnexpectedAnswer,
 )
 from computepool_api.outcomes import Outcome
-from computepool_worker.endings import ending_of
+from computepool_worker.boundary import Ready
+from computepool_worker.endings import ending_of, outcome_of
+
+
+def test_a_bad_image_is_no_bad_node() -> None:
+    assert outcome_of(Ready(ok=False, reason="no driver")) is Outcome.DEVICE_UNFIT
+    assert outcome_of(Ready(ok=False, reason="no gufe", fault="image")) is Outcome.IMAGE_UNFIT
 
 
 @pytest.mark.parametrize(
