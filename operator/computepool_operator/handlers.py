@@ -66,6 +66,8 @@ class Operator:
         settings.watching.connect_timeout = 10
         settings.networking.request_timeout = 30
         settings.posting.enabled = False
+        # What kopf sees is only taken note of, so there is nothing to finish before another leads.
+        settings.queueing.exit_timeout = 0.1
         # What the CRD looks like is known; watching definitions would need more permissions.
         settings.scanning.disabled = True
         self._api = await KubeAPI.connect()
