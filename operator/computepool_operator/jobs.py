@@ -16,7 +16,7 @@ from .memory import Crashes
 from .merge import strategic_merge
 from .orders import NO_ORDERS, Orders
 from .pool import GROUP, KIND, VERSION, CredentialsSecretRef, PoolSpec
-from .workers import Departed, Ending, Worker, WorkerState
+from .workers import Departed, Ending, Worker, WorkerState, was_sending
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OPERATOR = "computepool-operator"
@@ -417,10 +417,12 @@ def departed(pod: Mapping[str, Any], at: datetime) -> Departed | None:
     if service is None:
         return None
     phase = pod.get("status", {}).get("phase")
+    terminated = _container_status(pod).get("state", {}).get("terminated") or {}
     return Departed(
         service_id=service,
         at=at,
         ended=phase in ("Succeeded", "Failed") or not _has_started(pod),
+        sending=was_sending(TerminationMessage.parse(terminated.get("message") or "")),
     )
 
 

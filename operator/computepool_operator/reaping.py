@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from computepool_api.ids import ComputeServiceID
-from computepool_api.outcomes import Outcome
 
 from .workers import Departed, Worker
 
@@ -53,11 +52,12 @@ def services_to_reap(
     known |= set(orphans)
     for gone in departed:
         if gone.service_id not in known:
-            dead_from[gone.service_id] = gone.at if gone.ended else gone.at + FORCED_OUT
+            pause = timedelta() if gone.ended else FORCED_OUT
+            dead_from[gone.service_id] = gone.at + pause + _settling(sending=gone.sending)
     for worker in workers:
         if worker.finished and worker.service_id is not None:
             ended = worker.finished_at or now
-            dead_from[worker.service_id] = ended + PUSH_SETTLES if _may_push(worker) else ended
+            dead_from[worker.service_id] = ended + _settling(sending=worker.sending)
     unclaimed: dict[str, datetime] = {}
     for service in registered:
         if service not in known and service not in dead_from and prefix and _ours(service, prefix):
@@ -71,10 +71,8 @@ def services_to_reap(
     return tuple(reap), unclaimed
 
 
-def _may_push(worker: Worker) -> bool:
-    """Whether a result of the worker may still be on its way into the server's store."""
-    message = worker.message
-    return message is not None and message.outcome in (Outcome.PUSH_AMBIGUOUS, Outcome.PUSHING)
+def _settling(*, sending: bool) -> timedelta:
+    return PUSH_SETTLES if sending else timedelta()
 
 
 def _ours(service: str, prefix: str) -> bool:

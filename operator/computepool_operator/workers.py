@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from computepool_api.ids import ComputeServiceID
-from computepool_api.outcomes import TerminationMessage
+from computepool_api.outcomes import Outcome, TerminationMessage
 
 
 class WorkerState(StrEnum):
@@ -60,12 +60,13 @@ class Departed:
     """A pod that is gone from the cluster: when, and whether its containers had ended before.
 
     One that was removed while its containers ran (by force, or with its node) may still be at
-    work somewhere.
+    work somewhere. `sending`: the last that was heard of it is that it was sending a result.
     """
 
     service_id: ComputeServiceID
     at: datetime
     ended: bool
+    sending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,16 @@ class Worker:
     def finished(self) -> bool:
         """Whether its processes have ended."""
         return self.state.finished
+
+    @property
+    def sending(self) -> bool:
+        """Whether the last that was heard of it is that a result was on its way."""
+        return was_sending(self.message)
+
+
+def was_sending(message: TerminationMessage | None) -> bool:
+    """Whether a result of who left this message may still be on its way into the server's store."""
+    return message is not None and message.outcome in (Outcome.PUSH_AMBIGUOUS, Outcome.PUSHING)
 
 
 @dataclass(frozen=True, slots=True)

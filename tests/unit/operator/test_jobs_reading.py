@@ -286,6 +286,22 @@ class TestDeparted:
         assert (gone.ended, gone.at) == (True, ENDED)
         assert gone.service_id == f"a100_46v8mb2q-{POD_UID.replace('-', '')}"
 
+    @pytest.mark.parametrize(
+        ("outcome", "sending"),
+        [
+            (Outcome.PUSHING, True),
+            (Outcome.PUSH_AMBIGUOUS, True),
+            (Outcome.HOLDING, False),
+            (Outcome.TERMINATED, False),
+        ],
+    )
+    def test_a_pod_that_was_sending_a_result_when_it_ended(
+        self, outcome: Outcome, sending: bool
+    ) -> None:
+        gone = departed(ended_pod(137, says(outcome, task="Task-1-a-b-c")), ENDED)
+        assert gone is not None
+        assert (gone.ended, gone.sending) == (True, sending)
+
     def test_a_pod_that_was_removed_while_it_ran_may_still_be_at_work(self) -> None:
         gone = departed(holding_a_task(deleted=True), ENDED)
         assert gone is not None

@@ -54,8 +54,8 @@ def ended(outcome: Outcome | None, state: str = "Failed") -> tuple[Worker, ...]:
     return (make_worker(state, NAME, outcome=outcome, finished_at=NOON),)
 
 
-def gone(*, ended: bool) -> tuple[Departed, ...]:
-    return (Departed(SERVICE, NOON, ended=ended),)
+def gone(*, ended: bool, sending: bool = False) -> tuple[Departed, ...]:
+    return (Departed(SERVICE, NOON, ended=ended, sending=sending),)
 
 
 REAPED = {
@@ -86,6 +86,12 @@ REAPED = {
         False, NOON + 10 * MINUTE, (make_worker("Running", NAME),), gone(ended=True)
     ),
     "a pod that is gone and had ended: at once": Case(True, departed=gone(ended=True)),
+    "a pod that is gone and was sending a result: not before a minute": Case(
+        False, LATER - SECOND, departed=gone(ended=True, sending=True)
+    ),
+    "a pod that is gone and was sending a result: a minute later": Case(
+        True, LATER, departed=gone(ended=True, sending=True)
+    ),
     "a pod that was removed while it ran: not before two minutes": Case(
         False, NOON + 2 * MINUTE - SECOND, departed=gone(ended=False)
     ),
