@@ -392,9 +392,24 @@ def _ending(
         exit_code=terminated.get("exitCode"),
         pod_reason=status.get("reason") or "",
         job_reason=failed.get("reason", "") if failed.get("status") == "True" else "",
-        disrupted=_condition(pod, "DisruptionTarget").get("status") == "True",
+        disrupted=_condition(pod, "DisruptionTarget").get("status") == "True"
+        or _told_to_go(pod, terminated),
         words=(words or status.get("message") or "")[:500],
     )
+
+
+def _told_to_go(pod: Mapping[str, Any], terminated: Mapping[str, Any]) -> bool:
+    """Whether the pod was being deleted before its container ended, and not only afterwards.
+
+    Its deletionTimestamp is the time of the deletion and the grace together.
+    """
+    metadata = pod.get("metadata", {})
+    until = parse_time(metadata.get("deletionTimestamp"))
+    if until is None:
+        return False
+    grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+    finished = parse_time(terminated.get("finishedAt"))
+    return finished is None or finished >= until - grace
 
 
 def _has_started(pod: Mapping[str, Any]) -> bool:

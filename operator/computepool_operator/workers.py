@@ -44,7 +44,7 @@ class Ending:
 
     `reason` and `exit_code` are its container's (`OOMKilled`, 137), `pod_reason` the pod's as a
     whole (`Evicted`), `job_reason` the Job's (`DeadlineExceeded`). `disrupted`: Kubernetes took the
-    pod away for reasons of its own. `words`: what Kubernetes says about it.
+    pod away for reasons of its own, or somebody had it deleted. `words`: what Kubernetes says.
     """
 
     reason: str = ""

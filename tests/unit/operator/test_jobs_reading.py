@@ -25,11 +25,13 @@ from unit.operator.objects import (
     pod_object,
     running,
     says,
+    stamp,
     unscheduled,
     waiting,
 )
 
 from computepool_api.outcomes import Outcome
+from computepool_operator.blame import Blame, blame
 from computepool_operator.jobs import departed, parse_time, read_worker, read_workers
 from computepool_operator.workers import WorkerState
 
@@ -239,6 +241,26 @@ class TestLastWords:
         ending = read_worker(job_object(), ended_pod(143, conditions=(target,))).ending
         assert ending is not None
         assert ending.disrupted
+
+    @pytest.mark.parametrize(
+        ("deleted", "disrupted"),
+        [
+            pytest.param(ENDED - 90 * SECOND, True, id="and was killed when its grace was over"),
+            pytest.param(ENDED - SECOND, True, id="a moment before it ended"),
+            pytest.param(ENDED + SECOND, False, id="only after it had ended"),
+        ],
+    )
+    def test_a_pod_that_was_deleted_(self, deleted: datetime, disrupted: bool) -> None:
+        pod = ended_pod(137, says(Outcome.HOLDING, task="Task-1-a-b-c"))
+        pod["metadata"] |= {
+            "deletionTimestamp": stamp(deleted + 90 * SECOND),
+            "deletionGracePeriodSeconds": 90,
+        }
+        worker = read_worker(job_object(), pod)
+        assert worker.ending is not None
+        assert worker.ending.disrupted is disrupted
+        # A Task is not to blame for the death of a worker that was told to go.
+        assert blame(worker) is (Blame.HOST if disrupted else Blame.TASK)
 
     def test_a_job_past_its_deadline_says_so(self) -> None:
         job = job_object(job_ends("Failed", "DeadlineExceeded"))
