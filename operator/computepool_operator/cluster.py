@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 FINALIZER = f"{GROUP}/deregister"
 FIELD_MANAGER = OPERATOR
 
+CREATION_SETTLES = timedelta(seconds=60)
+"""After this long a Job whose creation got no answer exists, or never will: the API server gives up
+a request after a minute. Until then it counts as one."""
+
 DEPARTED_KEPT = timedelta(hours=1)
 """How long a pod that is gone is remembered; services outlive their pods by minutes at most."""
 
@@ -179,8 +183,11 @@ class Cluster:
         """A ConfigMap. Raises NotFound, Refused or Unavailable."""
         return await self.api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
 
-    async def patch_status(self, pool: PoolReference, status: dict[str, Any]) -> None:
-        """Write the pool's status; null removes a field. A pool that is gone is left alone."""
+    async def patch_status(self, pool: PoolReference, status: dict[str, Any]) -> bool:
+        """Write the pool's status; null removes a field. False if there is no such pool any more.
+
+        Raises KubernetesError when it is not written.
+        """
         try:
             await self.api.request(
                 "PATCH",
@@ -189,8 +196,14 @@ class Cluster:
                 body={"metadata": {"uid": pool.uid}, "status": status},
                 content_type=MERGE_PATCH,
             )
-        except (NotFound, Conflict):
-            logger.debug("the pool is gone", extra={"pool": pool.name})
+        except NotFound:
+            return False
+        except Conflict:
+            # Another pool of that name, by its UID; or else somebody wrote at the same time.
+            if await self.read_pool(pool) is not None:
+                raise
+            return False
+        return True
 
     async def set_finalizer(self, pool: PoolReference, *, present: bool) -> None:
         """Add or remove our finalizer, and no other's. A pool that is gone is left alone."""
@@ -368,11 +381,13 @@ class JobBackend(ComputeServiceBackend):
 
     async def _settle(self) -> None:
         """Find out whether Jobs exist whose creation got no answer."""
-        for name in list(self._unsure):
+        for name, since in list(self._unsure.items()):
             path = f"/apis/batch/v1/namespaces/{self._pool.namespace}/jobs/{name}"
             try:
                 self._cluster.saw_job(await self._cluster.api.request("GET", path))
             except NotFound:
+                if self._clock() < since + CREATION_SETTLES:
+                    continue
                 logger.info("job was not created", extra={"pool": self._pool.name, "job": name})
             except KubernetesError as error:
                 raise BackendUnavailable(str(error)) from error

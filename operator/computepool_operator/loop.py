@@ -92,6 +92,7 @@ class PoolLoop:
         self._seen: tuple[Mapping[str, Worker], Sequence[str]] = ({}, ())
         self._began_last = float("-inf")
         self._in_cycle = False
+        self._is_gone = False
         self._connection = Connection(tools.cluster, self._pool.namespace)
         self._backend: JobBackend | None = None
         self._farewell_since: datetime | None = None
@@ -142,6 +143,9 @@ class PoolLoop:
             if "deletionTimestamp" in self._body["metadata"]:
                 return await self._leave()
             await self._cycle()
+            if self._is_gone:
+                logger.info("pool is gone", extra=self._about())
+                return True
         except KubernetesError as error:
             self._errors += 1
             logger.warning("cycle broken off", extra={**self._about(), "error": str(error)})
@@ -183,6 +187,8 @@ class PoolLoop:
         if FINALIZER not in (self._body["metadata"].get("finalizers") or ()):
             await self._tools.cluster.set_finalizer(self._pool, present=True)
         manager_id = await self._identity(spec)
+        if self._is_gone:
+            return
         if self._status.observed_generation != self._pool.generation:
             # The spec may name another server, which has never heard of this manager.
             self._memory = replace(self._memory, reported_at=None)
@@ -387,11 +393,11 @@ class PoolLoop:
         old = self._written or {}
         unchanged = news == {key: value for key, value in old.items() if key not in _TIMES}
         monotonic = self._tools.monotonic()
+        if not unchanged or monotonic - self._written_at >= STATUS_SPACING:
+            self._is_gone = not await self._tools.cluster.patch_status(self._pool, body)
+            self._written, self._written_at = body, monotonic
+        # Only what stands there: the manager's id must, before the manager is registered.
         self._status = status
-        if unchanged and monotonic - self._written_at < STATUS_SPACING:
-            return
-        await self._tools.cluster.patch_status(self._pool, body)
-        self._written, self._written_at = body, monotonic
 
     def _about(self) -> dict[str, object]:
         return {"namespace": self._pool.namespace, "pool": self._pool.name}
