@@ -32,8 +32,7 @@ class Connection:
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
-        self._credentials: Credentials | None = None
-        self._made_for: tuple[str, str] | None = None
+        self._made_for: tuple[str, str, Credentials] | None = None
         self._api: ComputeAPI | None = None
 
     async def last(self, spec: ComputeAPISpec) -> ComputeAPI:
@@ -55,13 +54,17 @@ class Connection:
             NotConnected: something is missing; the verdict says what to do.
 
         """
-        self._credentials = await self._read_credentials(spec)
+        credentials = await self._read_credentials(spec)
         bundle = await self._read_ca_bundle(spec)
-        wanted = (spec.url, bundle)
+        # A token that the old credentials have brought would be used for half an hour.
+        wanted = (spec.url, bundle, credentials)
         if self._api is None or self._made_for != wanted:
             await self.close()
             self._api = ComputeAPI(
-                spec.url, self._current, verify=_trust(spec, bundle), user_agent=USER_AGENT
+                spec.url,
+                lambda: credentials,
+                verify=_trust(spec, bundle),
+                user_agent=USER_AGENT,
             )
             self._made_for = wanted
         return self._api
@@ -71,11 +74,6 @@ class Connection:
         if self._api is not None:
             await self._api.aclose()
         self._api = None
-
-    def _current(self) -> Credentials:
-        if self._credentials is None:
-            raise ValueError("the credentials have not been read yet")
-        return self._credentials
 
     async def _read_credentials(self, spec: ComputeAPISpec) -> Credentials:
         name = spec.credentials_secret_ref.name
@@ -122,8 +120,10 @@ class Connection:
 def _trust(spec: ComputeAPISpec, bundle: str) -> bool | ssl.SSLContext:
     if not bundle:
         return True
+    # Comments between certificates may be in any script; ssl takes ASCII only.
+    ascii_only = bundle.encode("ascii", "ignore").decode()
     try:
-        return ssl.create_default_context(cadata=bundle)
+        return ssl.create_default_context(cadata=ascii_only)
     except ssl.SSLError:
         reference = spec.ca_bundle_ref
         message = (
