@@ -125,6 +125,8 @@ class Operator:
         self._stop.set()
 
     async def _cleanup(self, **_: Any) -> None:
+        # kopf catches signals itself and then waits 5 s for a task of its own that waits for this.
+        self._stop.set()
         await self._pools.stop()
         for task in self._tasks:
             task.cancel()
