@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,11 @@ def test_the_registration_is_adopted(world: World, process: OperatorProcess) -> 
         process.kill()
         process.start()
         world.cycles(1)
+        told = time.monotonic()
         assert process.terminate() == 0, "SIGTERM ends it in order"
+        took = time.monotonic() - told
+        print(f"ended {took:.1f} s after SIGTERM")
+        assert took < 4
     assert [manager.id for manager in world.admin.managers()] == [before]
     assert world.status()["computeManagerID"] == before
     assert len(world.created()) == 2
