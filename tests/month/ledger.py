@@ -24,6 +24,7 @@ class Account:
     work was done again. `overhead`: starting, pushing, leaving, and the pause after a push of
     unknown fate, of workers that had a Task. `wasted`: workers that never had one. `idle`: GPUs
     that the pool might have had while Tasks waited and all was well; `outage`: while not.
+    `lost_by` is the lost part by how the workers ended.
     """
 
     used: float
@@ -32,6 +33,7 @@ class Account:
     wasted: float
     idle: float
     outage: float
+    lost_by: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Ledger:
     def close(self) -> Account:
         """Add up."""
         used = lost = overhead = wasted = 0.0
+        lost_by: dict[str, float] = {}
         for holding in self.holdings:
             attempts = holding.process.attempts if holding.process is not None else []
             if holding.process is None or not holding.process.claimed:
@@ -67,8 +70,11 @@ class Ledger:
             vain = sum(a.seconds(a.began) for a in attempts if not a.counted)
             used += counted
             lost += vain
+            if vain:
+                word = str(holding.process.outcome)
+                lost_by[word] = lost_by.get(word, 0.0) + vain
             overhead += max(0.0, holding.seconds - counted - vain)
-        return Account(used, lost, overhead, wasted, self.idle, self.outage)
+        return Account(used, lost, overhead, wasted, self.idle, self.outage, lost_by)
 
 
 def ideal_end(work: list[Work], machines: int) -> float:

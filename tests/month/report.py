@@ -22,6 +22,8 @@ def report(summary: Summary, took: float) -> str:
         seconds = getattr(account, name)
         share = seconds / account.used if account.used else 0.0
         lines.append(f"  {name:<9}{seconds / HOUR:>10.1f} h {share:>8.2%}  {_MEANING[name]}")
+    by = (f"{seconds / HOUR:.0f} h {word}" for word, seconds in sorted(account.lost_by.items()))
+    lines.append(f"  lost by workers that ended as: {', '.join(by) or 'none'}")
     ratio = summary.makespan / summary.ideal if summary.ideal else 1.0
     lines.append(
         f"Makespan: {summary.makespan / DAY:.2f} days, ideal {summary.ideal / DAY:.2f} days "
