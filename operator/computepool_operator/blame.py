@@ -66,7 +66,7 @@ def blame(worker: Worker) -> Blame:
         return Blame.NODE
     if ending.job_reason == "DeadlineExceeded":
         return Blame.HOST
-    outcome = worker.message.outcome if worker.message else None
+    outcome = _outcome(worker, ending)
     if ending.reason in _LOST_SIGHT_OF and (outcome is None or not outcome.is_end):
         return Blame.HOST
     if outcome is Outcome.HOLDING:
@@ -86,6 +86,15 @@ def blame(worker: Worker) -> Blame:
         # Its pod was deleted before anything could be learnt from it.
         return Blame.HOST
     return Blame.POOL
+
+
+def _outcome(worker: Worker, ending: Ending) -> Outcome | None:
+    """How it ended by its own word, or else by its exit code: the last word may not get written."""
+    said = worker.message.outcome if worker.message else None
+    if said is not None and said.is_end:
+        return said
+    by_code = None if ending.exit_code is None else Outcome.from_exit_code(ending.exit_code)
+    return by_code or said
 
 
 def story(worker: Worker) -> str:

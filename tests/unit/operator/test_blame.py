@@ -164,6 +164,18 @@ BLAMED = {
     ),
     "exit code 1 without a message": End(Blame.POOL, None, Ending(reason="Error", exit_code=1)),
     "killed before a claim, without a message": End(Blame.POOL, None, KILLED),
+    "no message, but the exit code of an unfit device": End(
+        Blame.NODE, None, exited(Outcome.DEVICE_UNFIT)
+    ),
+    "no message, but the exit code of a refused key": End(
+        Blame.POOL, None, exited(Outcome.CREDENTIALS_REFUSED)
+    ),
+    "the last word still that it holds a Task, the exit code that it was told to go": End(
+        Blame.HOST, Outcome.HOLDING, exited(Outcome.TERMINATED)
+    ),
+    "the last word still that it holds a Task, the exit code that it crashed": End(
+        Blame.TASK, Outcome.HOLDING, exited(Outcome.TASK_CRASHED)
+    ),
     "no ending at all": End(Blame.POOL, None),
 }
 
