@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 from unit.operator.builders import MINUTE, make_spec
-from unit.operator.world import World
+from unit.operator.world import NODES, World
 
 from computepool_operator.workers import Worker
 
@@ -123,7 +123,7 @@ class FaultlessWorld(Moves):
 
 
 class FaultyWorld(Moves):
-    """Workers crash and are killed, others take Tasks, the server goes away: all Tasks get done."""
+    """Workers, Tasks, nodes and the server fail in every way: all Tasks get done."""
 
     @initialize(most=st.integers(1, 6), n=st.integers(0, 9))
     def begin(self, most: int, n: int) -> None:
@@ -149,6 +149,19 @@ class FaultyWorld(Moves):
         if name := self.pick(number):
             self.world.kill(name)
 
+    @rule(number=picks)
+    def a_task_turns_out_to_be_deadly(self, number: int) -> None:
+        if self.world.waiting:
+            self.world.deadly.add(self.world.waiting[number % len(self.world.waiting)])
+
+    @rule(node=st.sampled_from(NODES))
+    def the_devices_of_a_node_fail(self, node: str) -> None:
+        self.world.bad.add(node)
+
+    @rule()
+    def all_nodes_are_mended(self) -> None:
+        self.world.bad.clear()
+
     @rule(reachable=st.booleans(), skips=st.booleans())
     def the_server_changes(self, reachable: bool, skips: bool) -> None:
         self.world.reachable, self.world.skips = reachable, skips
@@ -161,6 +174,7 @@ class FaultyWorld(Moves):
         if not hasattr(self, "world"):
             return
         self.world.reachable, self.world.skips = True, False
+        self.world.bad.clear()
         self.world.stand_still()
         assert len(self.world.done) == self.world.submitted
         assert not any(service.registered for service in self.world.services.values())
@@ -206,3 +220,21 @@ def test_a_long_running_worker_does_not_hold_back_new_tasks() -> None:
     world.show_claim("w0")
     world.submit(2)
     assert world.cycle().create_workers == 2
+
+
+def test_a_deadly_task_takes_down_as_many_workers_as_it_may_and_is_failed() -> None:
+    world = World(make_spec(max_compute_services=4))
+    world.submit(12)
+    world.deadly = {3}
+    world.stand_still()
+    assert (world.created, len(world.done)) == (12 + 3, 12)
+
+
+def test_a_bad_node_gets_one_worker_an_hour_and_the_others_do_the_work() -> None:
+    world = World(make_spec(max_compute_services=1))
+    world.bad = {"node-1"}
+    world.submit(9)
+    world.stand_still()
+    failed = [s.seen for s in world.services.values() if s.seen.state == "Failed"]
+    assert [worker.node for worker in failed] == ["node-1"]
+    assert len(world.done) == 9

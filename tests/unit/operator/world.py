@@ -21,6 +21,12 @@ from computepool_operator.status import Facts, build_status, recall
 from computepool_operator.workers import Worker, WorkerState, count
 
 SECOND = timedelta(seconds=1)
+NODES = ("node-0", "node-1", "node-2")
+
+
+def task_key(number: int) -> str:
+    """The key of the Task of that number."""
+    return f"Task-{number}-org-campaign-project"
 
 
 @dataclass
@@ -28,6 +34,8 @@ class Service:
     """A worker as it is; `seen` is what the cluster shows of it."""
 
     seen: Worker
+    avoid: tuple[str, ...] = ()
+    poison: frozenset[str] = frozenset()
     registered: bool = False
     claimed: bool = False
     tasks: list[int] = field(default_factory=list)
@@ -43,7 +51,10 @@ class Service:
 
 @dataclass
 class World:
-    """`tasks_per_worker` Tasks are claimed at once by a worker, which then ends."""
+    """`tasks_per_worker` Tasks are claimed at once by a worker, which then ends.
+
+    A `deadly` Task kills every worker that executes it; on a `bad` node no device works.
+    """
 
     spec: PoolSpec
     waiting: list[int] = field(default_factory=list)
@@ -53,6 +64,8 @@ class World:
     created: int = 0
     in_vain: int = 0
     interrupted: int = 0
+    deadly: set[int] = field(default_factory=set)
+    bad: set[str] = field(default_factory=set)
     skips: bool = False
     reachable: bool = True
     now: datetime = NOON
@@ -91,13 +104,26 @@ class World:
     def active(self) -> int:
         return len(self.those())
 
+    @property
+    def left_behind(self) -> bool:
+        """Whether somebody died without giving back what it held."""
+        return any(service.registered and service.ended for service in self.services.values())
+
     def start(self, name: str) -> None:
         service = self.services[name]
-        if service.seen.state is WorkerState.PENDING:
+        nodes = [node for node in NODES if node not in service.avoid]
+        if service.seen.state is WorkerState.PENDING and nodes:
+            node = nodes[self.created % len(nodes)]
             service.registered = True
             service.seen = replace(
-                service.seen, state=WorkerState.STARTING, service_id=make_service_id(name)
+                service.seen,
+                state=WorkerState.STARTING,
+                service_id=make_service_id(name),
+                pod=f"{name}-pod",
+                node=node,
             )
+            if node in self.bad:
+                self._end(service, Outcome.DEVICE_UNFIT)
 
     def show_start(self, name: str) -> None:
         """The kubelet reports that the container runs, which it does after the fact."""
@@ -125,6 +151,10 @@ class World:
     def finish(self, name: str) -> None:
         service = self.services[name]
         if service.claimed and not service.ended:
+            executed = {task for task in service.tasks if task_key(task) not in service.poison}
+            if executed & self.deadly:
+                self.kill(name)
+                return
             self.done.update(service.tasks)
             service.tasks = []
             self._end(service, Outcome.DONE)
@@ -139,7 +169,13 @@ class World:
         """It dies without a word: its registration, and with it its Tasks, stay behind."""
         service = self.services[name]
         if not service.ended:
-            service.seen = replace(service.seen, state=WorkerState.FAILED, finished_at=self.now)
+            held = task_key(service.tasks[0]) if service.tasks else None
+            service.seen = replace(
+                service.seen,
+                state=WorkerState.FAILED,
+                finished_at=self.now,
+                message=TerminationMessage(Outcome.HOLDING, held) if held else None,
+            )
 
     def _end(self, service: Service, outcome: Outcome) -> None:
         good = outcome.exit_code == 0
@@ -166,7 +202,7 @@ class World:
             if by_id[service_id].registered:
                 self.lose_registration(by_id[service_id])
         for _ in range(decided.create_workers):
-            self._create()
+            self._create(decided)
         for worker in decided.remove:
             service = self.services[worker.name]
             self.interrupted += bool(service.tasks)
@@ -180,11 +216,13 @@ class World:
         self._write_status(decided, seen)
         return decided
 
-    def _create(self) -> None:
+    def _create(self, decided: Plan) -> None:
         name = f"w{next(self.names)}"
         self.created += 1
         self.services[name] = Service(
-            Worker(name=name, uid=name, state=WorkerState.PENDING, created_at=self.now)
+            Worker(name=name, uid=name, state=WorkerState.PENDING, created_at=self.now),
+            avoid=decided.avoid_nodes,
+            poison=frozenset(crashes.task for crashes in decided.poison),
         )
 
     def _write_status(self, decided: Plan, seen: tuple[Worker, ...]) -> None:
@@ -218,7 +256,7 @@ class World:
             self.cycle()
             for name in self.those():
                 self.finish(name)
-            if not self.waiting and not self.active:
+            if not self.waiting and not self.active and not self.left_behind:
                 return
             if before == (self.created, len(self.done)):
                 standing += 1
