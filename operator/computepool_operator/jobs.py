@@ -263,6 +263,15 @@ def _container(spec: PoolSpec) -> dict[str, Any]:
             "successThreshold": 1,
             "timeoutSeconds": 5,
         },
+        # The worker's first process touches the file every few seconds. One that has hung for
+        # minutes sends no heartbeats either, and only holds the GPU.
+        "livenessProbe": {
+            "exec": {"command": ["sh", "-c", _ALIVE]},
+            "initialDelaySeconds": 60,
+            "periodSeconds": 60,
+            "failureThreshold": 3,
+            "timeoutSeconds": 10,
+        },
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
         "securityContext": {
@@ -272,6 +281,9 @@ def _container(spec: PoolSpec) -> dict[str, Any]:
         },
         "volumeMounts": mounts,
     }
+
+
+_ALIVE = f"test $(( $(date +%s) - $(stat -c %Y {STATE_DIR}/alive) )) -lt 300"
 
 
 def _resources(given: Mapping[str, Any], gpu: str, gpu_count: int) -> dict[str, Any]:
@@ -362,7 +374,6 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
             ending=_ending(job, {}, {}) if state.finished else None,
         )
     terminated = _container_status(pod).get("state", {}).get("terminated") or {}
-    text = terminated.get("message") or ""
     pod_uid = pod["metadata"].get("uid")
     return Worker(
         name=name,
@@ -375,7 +386,7 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
         trouble="" if state.finished else _pod_trouble(pod),
         finished_at=finished_at,
         started=_has_started(pod),
-        message=TerminationMessage.parse(text) if text else None,
+        message=_message(pod),
         ending=_ending(job, pod, terminated) if state.finished else None,
     )
 
@@ -412,6 +423,12 @@ def _told_to_go(pod: Mapping[str, Any], terminated: Mapping[str, Any]) -> bool:
     return finished is None or finished >= until - grace
 
 
+def _message(pod: Mapping[str, Any]) -> TerminationMessage | None:
+    terminated = _container_status(pod).get("state", {}).get("terminated") or {}
+    text = terminated.get("message") or ""
+    return TerminationMessage.parse(text) if text else None
+
+
 def _has_started(pod: Mapping[str, Any]) -> bool:
     status = _container_status(pod)
     return bool(status.get("state", {}).keys() & {"running", "terminated"})
@@ -437,6 +454,7 @@ def departed(pod: Mapping[str, Any], at: datetime) -> Departed | None:
         service_id=service,
         at=at,
         ended=phase in ("Succeeded", "Failed") or not _has_started(pod),
+        message=_message(pod),
         sending=was_sending(TerminationMessage.parse(terminated.get("message") or "")),
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from e2e.recorder import Change, terminal, termination_messages
-
 from simulator.views import RequestView, TaskView
 
 _CLAIMED, _FREED = "claimed", ("released", "waiting", "restarted")

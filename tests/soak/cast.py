@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from e2e.recorder import Change, Recorder, terminal
-
 from testcluster.cluster import Cluster
 from testcluster.state import StateFolder
 

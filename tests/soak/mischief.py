@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from e2e.scene import Scene
-
 from soak.cast import Cast, Thing, api_server, kill_worker, paused
 from stage import operator
 from testcluster.errors import TestClusterError

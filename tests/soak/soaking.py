@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from computepool_worker.settings import Settings
 from e2e.recorder import jobs_created, termination_messages
 from e2e.scene import Scene
-
-from computepool_worker.settings import Settings
 from simulator.views import RequestView
 from soak.audit import crashes, most_unfinished, wrongs_of_managers, wrongs_of_task
 from soak.mischief import Mischief
