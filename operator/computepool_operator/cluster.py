@@ -129,8 +129,12 @@ class Cluster:
         return read_workers(jobs, pods)
 
     def departed(self, pool_uid: str) -> tuple[Departed, ...]:
-        """The pool's pods that went of late."""
-        return tuple(self._departed.get(pool_uid, {}).values())
+        """The pool's pods that went of late, and those that have ended without a Job."""
+        ended = (departed(pod) for pod in self._orphans(pool_uid, ended=True))
+        return (
+            *self._departed.get(pool_uid, {}).values(),
+            *(gone for gone in ended if gone is not None),
+        )
 
     def _pod_gone(self, pod: dict[str, Any]) -> None:
         now = self._clock()
@@ -150,14 +154,14 @@ class Cluster:
         found = (service_of(pod) for pod in self._orphans(pool_uid))
         return tuple(service for service in found if service is not None)
 
-    def _orphans(self, pool_uid: str) -> list[dict[str, Any]]:
+    def _orphans(self, pool_uid: str, *, ended: bool = False) -> list[dict[str, Any]]:
         jobs = {job["metadata"]["uid"] for mirror in self._jobs for job in mirror.group(pool_uid)}
         return [
             pod
             for mirror in self._pods
             for pod in mirror.group(pool_uid)
             if pod["metadata"]["labels"].get(JOB_UID_LABEL) not in jobs
-            and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+            and (pod.get("status", {}).get("phase") in ("Succeeded", "Failed")) is ended
         ]
 
     def saw_job(self, job: dict[str, Any]) -> None:

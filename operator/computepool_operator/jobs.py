@@ -440,22 +440,21 @@ def service_of(pod: Mapping[str, Any]) -> ComputeServiceID | None:
     return service_id(job, pod["metadata"]["uid"]) if job else None
 
 
-def departed(pod: Mapping[str, Any], at: datetime) -> Departed | None:
+def departed(pod: Mapping[str, Any], at: datetime | None = None) -> Departed | None:
     """What is left to know of a pod that is gone; None for one that never had a name as a service.
 
-    Its last state tells whether its containers had ended. One that never started has none.
+    It went `at` that time; None: it is listed still, and has finished. Its last state tells whether
+    its containers had ended. One that never started has none.
     """
     service = service_of(pod)
     if service is None:
         return None
     phase = pod.get("status", {}).get("phase")
-    terminated = _container_status(pod).get("state", {}).get("terminated") or {}
     return Departed(
         service_id=service,
-        at=at,
+        at=at or _pod_finished_at(pod),
         ended=phase in ("Succeeded", "Failed") or not _has_started(pod),
-        message=_message(pod),
-        sending=was_sending(TerminationMessage.parse(terminated.get("message") or "")),
+        sending=was_sending(_message(pod)),
     )
 
 

@@ -5,12 +5,14 @@ from typing import Any
 
 from unit.operator.builders import MINUTE, NOON, make_service_id, make_spec, ok
 
-from computepool_operator.jobs import JOB_NAME_LABEL, service_id, service_of
+from computepool_operator.jobs import JOB_NAME_LABEL, departed, service_id, service_of
 from computepool_operator.memory import Memory
 from computepool_operator.plan import Observation, plan
 from computepool_operator.reaping import UNKNOWN_FOR, services_to_reap
+from computepool_operator.workers import Departed
 
 SERVICE = make_service_id("a100-x")
+UID = "7fe2c18e-5b01-ecfb-10a6-1c941f82df6e"
 LONG_AGO = {str(SERVICE): NOON - timedelta(hours=1)}
 
 
@@ -32,8 +34,24 @@ def test_the_plan_heeds_orphans() -> None:
     assert plan(make_spec(), seen, memory, NOON).reap == ()
 
 
+def test_an_orphan_that_has_ended_counts_from_its_end() -> None:
+    pod = {
+        "metadata": {
+            "uid": UID,
+            "labels": {JOB_NAME_LABEL: "a100-x"},
+            "creationTimestamp": "2026-03-01T11:00:00Z",
+        },
+        "status": {
+            "phase": "Failed",
+            "containerStatuses": [
+                {"name": "worker", "state": {"terminated": {"finishedAt": "2026-03-01T12:00:00Z"}}}
+            ],
+        },
+    }
+    assert departed(pod) == Departed(service_id("a100-x", UID), NOON, ended=True)
+
+
 def test_the_service_of_a_pod_is_named_by_its_job_and_its_uid() -> None:
-    uid = "7fe2c18e-5b01-ecfb-10a6-1c941f82df6e"
-    pod: dict[str, Any] = {"metadata": {"uid": uid, "labels": {JOB_NAME_LABEL: "a100-x"}}}
-    assert service_of(pod) == service_id("a100-x", uid)
-    assert service_of({"metadata": {"uid": uid}}) is None
+    pod: dict[str, Any] = {"metadata": {"uid": UID, "labels": {JOB_NAME_LABEL: "a100-x"}}}
+    assert service_of(pod) == service_id("a100-x", UID)
+    assert service_of({"metadata": {"uid": UID}}) is None
