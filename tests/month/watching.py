@@ -82,9 +82,17 @@ class Mirror:
 
     def orphans(self) -> tuple[ComputeServiceID, ...]:
         """The services of pods at work whose Jobs are gone."""
-        pods = [pod for uid, pod in self._pods.items() if uid not in self._jobs]
-        at_work = [p for p in pods if p["status"]["phase"] not in ("Succeeded", "Failed")]
-        return tuple(service for pod in at_work if (service := service_of(pod)) is not None)
+        found = (service_of(pod) for pod in self._orphans(ended=False))
+        return tuple(service for service in found if service is not None)
+
+    def ended_orphans(self) -> tuple[Departed, ...]:
+        """What is left of pods that ended without a Job."""
+        found = (departed(pod) for pod in self._orphans(ended=True))
+        return tuple(gone for gone in found if gone is not None)
+
+    def _orphans(self, *, ended: bool) -> list[Object]:
+        orphans = [pod for uid, pod in self._pods.items() if uid not in self._jobs]
+        return [p for p in orphans if (p["status"]["phase"] in ("Succeeded", "Failed")) is ended]
 
     def _arrives(self, news: tuple[Job | Pod, Object | None], life: int) -> None:
         if life != self._life:
@@ -165,7 +173,7 @@ class Backend(ComputeServiceBackend):
         return (*seen, *waiting)
 
     def departed(self) -> tuple[Departed, ...]:
-        return tuple(self._mirror.departed.values())
+        return (*self._mirror.departed.values(), *self._mirror.ended_orphans())
 
     def orphans(self) -> tuple[ComputeServiceID, ...]:
         return self._mirror.orphans()
