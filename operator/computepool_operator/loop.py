@@ -201,6 +201,8 @@ class PoolLoop:
 
     async def _identity(self, spec: PoolSpec) -> ComputeManagerID:
         """The manager's id: the one in the status, or a new one that is written there first."""
+        if not self._status.compute_manager_id:
+            await self._look_again()
         if self._status.compute_manager_id:
             return ComputeManagerID.parse(self._status.compute_manager_id)
         name = spec.manager_name or to_alchemiscale_name(
@@ -212,6 +214,12 @@ class PoolLoop:
         )
         await self._show(spec, manager_id, CycleResult(verdict, self._memory))
         return manager_id
+
+    async def _look_again(self) -> None:
+        """Read the status itself: the watch may be behind what a leader before us has written."""
+        body = await self._tools.cluster.read_pool(self._pool)
+        if body is not None and (status := PoolStatus.of(body)).compute_manager_id:
+            self._status, self._memory = status, recall(status)
 
     async def _manage(self, spec: PoolSpec, manager_id: ComputeManagerID) -> CycleResult:
         try:
