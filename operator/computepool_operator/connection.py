@@ -121,7 +121,7 @@ def _trust(spec: ComputeAPISpec, bundle: str) -> bool | ssl.SSLContext:
     if not bundle:
         return True
     # Comments between certificates may be in any script; ssl takes ASCII only.
-    ascii_only = bundle.encode("ascii", "ignore").decode()
+    ascii_only = bundle.encode("ascii", "replace").decode()
     try:
         return ssl.create_default_context(cadata=ascii_only)
     except ssl.SSLError:
