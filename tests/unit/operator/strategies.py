@@ -45,12 +45,11 @@ FAILURES: list[tuple[Outcome | None, Ending | None]] = [
     *((outcome, None) for outcome in Outcome if outcome.is_end and outcome.exit_code),
 ]
 
-# One draw per worker: what it is like (its state, how it ended, when), the name aside.
+# What a worker is like (its state, how it ended, when), the name aside; half of them are active.
 LIKE: list[tuple[WorkerState, Outcome | None, Ending | None, timedelta]] = [
     *(
         (state, None, None, ago)
-        for state in WorkerState
-        if not state.finished
+        for state in [state for state in WorkerState if not state.finished] * 4
         for ago in HOURS_AGO[:2]
     ),
     *(

@@ -246,7 +246,9 @@ class World:
     def stand_still(self) -> None:
         """Let everything run its course, until no Task waits and no worker is left."""
         standing = 0
-        while standing < 12:
+        for _ in range(1000):
+            if standing == 12:
+                break
             before = (self.created, len(self.done))
             self.cycle()
             for name in self.those():
