@@ -15,6 +15,9 @@ from testcluster.errors import TestClusterError
 OPERATOR_KILLS = 3
 """More, and the kubelet would keep the operator from starting for minutes: it is moved instead."""
 
+OPERATOR_RESTS = 45.0
+"""Seconds between two deaths of the operator: its lease alone holds the next one up for 15."""
+
 SOMEWHERE = (
     "token",
     "check",
@@ -38,6 +41,7 @@ class Mischief:
         self._cast = Cast(scene.recorder)
         self._chance = chance
         self._began = time.monotonic()
+        self._operator_rests_until = self._began
         self._kinds: list[tuple[int, str, Callable[[], bool]]] = [
             (5, "worker killed", self._kill_worker),
             (3, "pod deleted", self._delete_pod),
@@ -57,21 +61,22 @@ class Mischief:
         self._left = self._shuffled()
 
     def strike(self) -> None:
-        """Do the next thing; each kind comes as often as its number in every round."""
-        while True:
-            if not self._left:
-                self._left = self._shuffled()
-            name, act = self._left.pop()
-            try:
-                acted = act()
-            except TestClusterError as error:
-                # What was to be struck has gone in the meantime, or the API server is busy.
-                self._note(f"{name}: {str(error).splitlines()[0]}")
-                return
-            if acted:
-                self.done[name] += 1
-                self._note(name)
-                return
+        """Do the next thing; each kind comes as often as its number in every round.
+
+        What cannot be done now (no pod is there, say) is left out.
+        """
+        if not self._left:
+            self._left = self._shuffled()
+        name, act = self._left.pop()
+        try:
+            acted = act()
+        except TestClusterError as error:
+            # What was to be struck has gone in the meantime, or the API server is busy.
+            self._note(f"{name}: {str(error).splitlines()[0]}")
+            return
+        if acted:
+            self.done[name] += 1
+            self._note(name)
 
     def end(self) -> None:
         """No more faults."""
@@ -110,6 +115,10 @@ class Mischief:
 
     def _kill_operator(self) -> bool:
         cluster = self._scene.cluster
+        now = time.monotonic()
+        if now < self._operator_rests_until:
+            return False
+        self._operator_rests_until = now + OPERATOR_RESTS
         if self.done["operator killed"] < OPERATOR_KILLS:
             operator.kill(cluster)
         else:
@@ -150,8 +159,10 @@ class Mischief:
         return True
 
     def _fault(self, kind: str, **details: object) -> None:
+        # Those that nobody has met yet would pile up.
+        self._scene.admin.clear_faults()
         for endpoint in self._chance.sample(SOMEWHERE, 3):
-            count = self._chance.randint(1, 4)
+            count = self._chance.randint(1, 3)
             self._scene.admin.fault(endpoint, kind, count=count, **details)
 
     def _when(self) -> str:

@@ -18,6 +18,8 @@ from soak.mischief import Mischief
 
 GPUS = 4
 CRASH_LIMIT = 2
+QUEUE = 3 * GPUS
+"""No Task is added while so many wait: they are to flow, not to pile up."""
 LONGEST_DRAIN = 480.0
 """Seconds: a service that nobody saw go is held for dead after 5 minutes only."""
 
@@ -59,7 +61,8 @@ def soak(scene: Scene, seconds: float, seed: int, say: Callable[[str], None]) ->
     next_task = next_strike = began + 5.0
     while (now := time.monotonic()) < began + seconds:
         if now >= next_task:
-            _add(scene, chance)
+            if scene.admin.counts().get("waiting", 0) < QUEUE:
+                _add(scene, chance)
             next_task = now + chance.uniform(2.0, 6.0)
         if now >= next_strike:
             mischief.strike()
