@@ -19,6 +19,7 @@ from simulator.errors import BrokenError, RefusedError
 
 PUSH_PAUSE = 60.0
 PATIENCE = 1800.0
+PROBE_AFTER = 900.0
 LEAVES_BEFORE_KILL = 82.0
 RETRIES = 12
 LATEST_STORE = 30.0
@@ -76,7 +77,7 @@ class WorkerProcess:
         self._heart: Event | None = None
         self._tries = 0
         self._stopped_at: float | None = None
-        self._began = around.timeline.now
+        self._began = self._beat_at = around.timeline.now
 
     def start(self) -> None:
         """Begin."""
@@ -320,8 +321,15 @@ class WorkerProcess:
 
     def _beat(self) -> None:
         around = self._around
+        now = around.timeline.now
         if self._reaches():
-            around.server.store.heartbeat(self.service)
+            store = around.server.store
+            store.heartbeat(self.service)
+            silent, self._beat_at = now - self._beat_at, now
+            unsure = silent > PROBE_AFTER and self._phase not in ("pushing", "pausing", "leaving")
+            if unsure and self.service not in store.registry.services:
+                self._leave(Outcome.REGISTRATION_LOST, self._task())
+                return
         self._heart = around.timeline.after(around.conditions.heartbeat, self._beat)
 
     def _reaches(self) -> bool:
