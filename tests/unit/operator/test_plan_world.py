@@ -185,7 +185,7 @@ class FaultyWorld(Moves):
 def test_it_converges(world: type[Moves]) -> None:
     # Each example is 40 steps, and several cycles.
     examples = settings.default.max_examples if settings.default else 200
-    world.TestCase.settings = settings(max_examples=examples // 5, stateful_step_count=40)
+    world.TestCase.settings = settings(max_examples=examples // 10, stateful_step_count=40)
     world.TestCase().runTest()
 
 
