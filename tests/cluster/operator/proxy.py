@@ -101,8 +101,10 @@ class Proxy:
 
     async def _stop(self) -> None:
         self._break_streams()
+        await asyncio.gather(*self._streams, return_exceptions=True)
         await self._runner.cleanup()
         await self._session.close()
+        await asyncio.sleep(0.25)  # aiohttp's documentation: TLS connections close a little later
 
     async def _cut(self) -> None:
         await self._site.stop()

@@ -19,7 +19,8 @@ def proxied(
 ) -> Iterator[OperatorProcess]:
     """Give an operator that reaches the API server through the proxy."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
-    with OperatorProcess(config_file, log) as operator:
+    alterations = {"values": {"cluster.CREATION_SETTLES": 2.0}}
+    with OperatorProcess(config_file, log, alterations=alterations) as operator:
         yield operator
         assert operator.runs, operator.log
     assert '"traceback"' not in operator.log, operator.log
