@@ -314,11 +314,11 @@ class TestPools:
         pools.lead(Tools(scene.cluster))
         await scene.until("a whole cycle", lambda: scene.status.get("lastCycleTime"))
         await pools.stop()
-        before = len(scene.kube.requests)
+        before = scene.asked()
         pools.observe(scene.pool)
         pools.workers_changed(scene.pool["metadata"]["uid"])
         await asyncio.sleep(0.1)
-        assert len(scene.kube.requests) == before
+        assert scene.asked() == before
 
     async def test_a_pool_that_is_forgotten_is_served_no_more(self, scene: Scene) -> None:
         pools = Pools()
