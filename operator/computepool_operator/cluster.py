@@ -347,7 +347,8 @@ class JobBackend(ComputeServiceBackend):
                     f"{error.message}"
                 ) from error
             except Unavailable as error:
-                self._unsure[name] = self._clock()
+                if error.status != 429:  # which is answered before anything is done
+                    self._unsure[name] = self._clock()
                 raise BackendUnavailable(str(error)) from error
             except KubernetesError as error:
                 raise BackendUnavailable(str(error)) from error

@@ -158,6 +158,13 @@ class TestUnsure:
         assert await backend.names() == ["a100-00000000"]
 
 
+    async def test_one_that_was_put_off_was_not_done(self, backend: Backend) -> None:
+        backend.fault("POST", 429)
+        with pytest.raises(BackendUnavailable):
+            await backend.create(1)
+        assert await backend.names() == []
+
+
 class TestKnowing:
     async def test_nothing_is_known_before_the_first_list(self) -> None:
         kube = FakeKube()
