@@ -3,6 +3,7 @@
 `conda` is a program that activates nothing, and the child is the stand-in.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -78,9 +79,10 @@ class Host:
     def kill(self) -> None:
         """End what is left of every script and of what it has started."""
         for process in self._started:
-            if process.poll() is None:
+            # The script may be gone and its service not.
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
 
     def left(self) -> list[str]:
         return [path.name for path in self.local.iterdir()]
