@@ -8,7 +8,7 @@ services, and answers the server. Whoever wants a manager for another platform w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -242,9 +242,7 @@ class ComputeManager:
         self, spec: PoolSpec, decided: Plan, instruction: Instruction | Unknown
     ) -> CycleResult:
         verdict, created = decided.verdict, 0
-        for service in decided.reap:
-            if await self._services.deregister(service):
-                self._log("service of an ended worker deregistered", {"service": str(service)})
+        await self._reap(decided.reap)
         try:
             if decided.create_workers:
                 orders = Orders(decided.avoid_nodes, decided.poison)
@@ -277,6 +275,18 @@ class ComputeManager:
             saturation=answer,
             completed=True,
         )
+
+    async def _reap(self, services: Sequence[ComputeServiceID]) -> None:
+        """Deregister services of ended workers. One that fails is left to the next cycle."""
+        for service in services:
+            facts: dict[str, object] = {"service": str(service)}
+            try:
+                if await self._services.deregister(service):
+                    self._log("service of an ended worker deregistered", facts)
+            except errors.ComputeAPIError as error:
+                self._log(
+                    "service of an ended worker not deregistered", {**facts, "error": str(error)}
+                )
 
     async def leave(self) -> None:
         """Deregister whatever is still registered under this manager, then the manager.

@@ -117,14 +117,16 @@ DataKey = Annotated[
     ),
 ]
 
+_SCOPE_WORD: Final = "[A-Za-z][A-Za-z0-9_]*"
+
 ScopeText = Annotated[
     str,
     Field(max_length=200),
     Rule(
-        r"self.matches(r'^(\*-\*-\*|[A-Za-z0-9_]+-\*-\*|[A-Za-z0-9_]+-[A-Za-z0-9_]+-"
-        r"(\*|[A-Za-z0-9_]+))$')",
-        "must be org-campaign-project, each of letters, digits and '_', or '*' for all; what"
-        " follows a '*' must be '*' too, as in myorg-*-*",
+        rf"self.matches(r'^(\*-\*-\*|{_SCOPE_WORD}-\*-\*|{_SCOPE_WORD}-{_SCOPE_WORD}-"
+        rf"(\*|{_SCOPE_WORD}))$')",
+        "must be org-campaign-project, each a letter followed by letters, digits and '_', or '*'"
+        " for all; what follows a '*' must be '*' too, as in myorg-*-*",
     ),
 ]
 Scopes = Annotated[
