@@ -69,7 +69,7 @@ class Proxy:
         self._do(self._mend())
 
     def silence(self) -> None:
-        """Keep the connections there are, and let nothing more through them; new ones work."""
+        """Keep the watches there are, and let nothing more through them; new ones work."""
         self._do(self._silence())
 
     def answer(self, call: str, status: int, reason: str, *, count: int = 1) -> Fault:
@@ -156,7 +156,8 @@ class Proxy:
             answer.content_type = found.content_type
             await answer.prepare(request)
             async for piece in found.content.iter_any():
-                await flows.wait()
+                if "watch" in request.query:
+                    await flows.wait()
                 await answer.write(piece)
             await answer.write_eof()
             return answer
