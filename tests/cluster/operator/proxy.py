@@ -25,7 +25,11 @@ FORWARDED = ("Authorization", "Content-Type", "Accept")
 
 @dataclass(slots=True)
 class Fault:
-    """An answer of the proxy's own to the next `count` requests that match "METHOD path"."""
+    """What becomes of the next `count` requests that match "METHOD path".
+
+    They get an answer of the proxy's own; or, with status 0, they are passed on and the connection
+    breaks before the answer.
+    """
 
     call: str
     status: int
@@ -77,6 +81,10 @@ class Proxy:
         fault = Fault(call, status, reason, count)
         self._faults.append(fault)
         return fault
+
+    def lose(self, call: str, *, count: int = 1) -> Fault:
+        """Pass matching requests on, and break the connection instead of answering."""
+        return self.answer(call, 0, "", count=count)
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
@@ -140,7 +148,8 @@ class Proxy:
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         body, flows = await request.read(), self._flows
         await asyncio.sleep(self.delay)
-        if fault := self._strikes(f"{request.method} {request.path}"):
+        fault = self._strikes(f"{request.method} {request.path}")
+        if fault is not None and fault.status:
             status = {"kind": "Status", "reason": fault.reason, "code": fault.status}
             message = f"{fault.reason}, says the proxy"
             return web.json_response({**status, "message": message}, status=fault.status)
@@ -152,6 +161,9 @@ class Proxy:
             headers=headers,
             skip_auto_headers=FORWARDED,
         ) as found:
+            if fault is not None and request.transport is not None:
+                await found.read()
+                request.transport.abort()
             answer = web.StreamResponse(status=found.status)
             answer.content_type = found.content_type
             await answer.prepare(request)

@@ -79,6 +79,20 @@ def test_a_job_whose_creation_is_put_off_is_created_later(
     assert world.most_active() == 2
 
 
+def test_a_job_whose_creation_is_done_but_not_answered_is_not_created_twice(
+    world: World, operator: OperatorProcess, proxy: Proxy
+) -> None:
+    fault = proxy.lose(r"POST .*/jobs$", count=2)
+    world.admin.add_tasks(3)
+    world.create_pool(maxComputeServices=3)
+    world.new_pods(3, seconds=20)
+    assert fault.struck == 2
+    world.workers(active=3)
+    world.cycles(2)
+    assert len(world.created()) == 3
+    assert operator.runs
+
+
 def test_conflicts_are_settled_by_looking_again(
     world: World, operator: OperatorProcess, proxy: Proxy
 ) -> None:
