@@ -195,10 +195,18 @@ def test_a_second_signal_changes_nothing(pool: Pool) -> None:
     assert pool.admin.services() == []
 
 
+def _ignores_sigterm(process: int) -> bool:
+    status = Path(f"/proc/{process}/status").read_text()
+    (ignored,) = re.findall(r"^SigIgn:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return bool(int(ignored, 16) & 1 << (signal.SIGTERM - 1))
+
+
 def test_a_child_that_ignores_sigterm_is_killed(pool: Pool) -> None:
     pool.admin.add_tasks(1, behaviour="stubborn")
     worker = pool.worker(stop_grace=0.2).start()
     until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    (child,) = re.findall(r" child=(\d+)", worker.logged("worker.started")[0])
+    until(lambda: _ignores_sigterm(int(child)), what="the child ignores SIGTERM")
     worker.signal(signal.SIGTERM)
     assert worker.wait(10) is Outcome.TERMINATED
     assert "code=-9" in worker.logged("child.ended")[0]
