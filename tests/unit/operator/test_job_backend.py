@@ -157,7 +157,6 @@ class TestUnsure:
             await backend.create(1)
         assert await backend.names() == ["a100-00000000"]
 
-
     async def test_one_that_was_put_off_was_not_done(self, backend: Backend) -> None:
         backend.fault("POST", 429)
         with pytest.raises(BackendUnavailable):
