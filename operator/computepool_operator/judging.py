@@ -57,7 +57,7 @@ def judge(
     present = {worker.uid for worker in workers}
     # Between the end of a pod and that of its Job a worker can look unfinished for a moment.
     kept = frozenset(key for key in judged if key[0] in present)
-    memory = replace(memory, judged=kept | finished.keys())
+    memory = replace(memory, judged=kept | frozenset(finished))
     gone = Counter(state for _uid, state in judged - kept)
     memory = replace(
         memory,
