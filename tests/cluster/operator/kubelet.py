@@ -103,10 +103,11 @@ class Kubelet:
         exit_code: int | None = None,
         task: str | None = None,
         reason: str = "",
+        later: float = 0,
     ) -> None:
-        """Its container ends with these last words, and the pod is terminal."""
+        """Its container ends with these last words, in `later` seconds; the pod is terminal."""
         code = outcome.exit_code if exit_code is None else exit_code
-        at = now()
+        at = now(later)
         terminated: Body = {
             "exitCode": code,
             "reason": reason or ("Completed" if code == 0 else "Error"),

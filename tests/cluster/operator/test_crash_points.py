@@ -175,7 +175,6 @@ def test_killed_when_a_worker_has_died(
         after("the last report", r"POST /computemanager/.*/status$", r'"saturation": "?0.0'),
         before("deregistering the manager", r"POST /computemanager/.*/deregister$"),
         after("deregistering the manager", r"POST /computemanager/.*/deregister$"),
-        after("removing the finalizer", POOL, r'"finalizers": \[\]'),
     ],
 )
 def test_killed_on_the_way_out(world: World, operator: ForkedOperator, point: CrashPoint) -> None:

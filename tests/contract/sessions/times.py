@@ -116,6 +116,15 @@ def _load(replay: Replay) -> None:
         raise MismatchError(f"after the load there are {admin.counts()}")
 
 
+def _none_with_a_result_waits(replay: Replay) -> None:
+    """Have others wait in place of those with a result: the recorded claim met none of these."""
+    chain = recorded_chain("exp-A-transformation-after-expiry")
+    for task in replay.admin.tasks(status="waiting"):
+        if task.results:
+            replay.admin.set_task_status(task.key, "invalid")
+            replay.admin.add_tasks(1, scope="rig-c-p", chain=chain)
+
+
 SESSIONS = (
     Session(
         "expiry",
@@ -128,6 +137,7 @@ SESSIONS = (
             "exp-A-claims-2": _ten_waiting,
             "exp-A-claim-when-stale-but-unswept": _after(_STALE),
             "exp-D-own-late-heartbeat-removes-D": _after(_STALE),
+            "exp-E-claim-midway": _none_with_a_result_waits,
             "exp-D-heartbeat-2": _after(_LATER),
             "exp-D-heartbeat-3": _after(_LATER),
             "mexp-m1-instruction-when-stale": _after(_STALE),
