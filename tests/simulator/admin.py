@@ -228,7 +228,13 @@ def _task_view(task: Task, simulator: Simulator) -> dict[str, Any]:
         "claimed_by": task.claimed_by,
         "hubs": [h.key for h in simulator.store.workload.hubs.values() if task.key in h.actions],
         "results": [
-            {"key": entry.key, "ok": entry.ok, "creator": entry.creator, "pushed": entry.pushed}
+            {
+                "key": entry.key,
+                "ok": entry.ok,
+                "creator": entry.creator,
+                "pushed": entry.pushed,
+                "tracebacks": entry.tracebacks,
+            }
             for entry in task.results
         ],
         "history": [asdict(event) for event in task.history],

@@ -48,7 +48,7 @@ def wrongs_of_task(task: TaskView, *, may_fail: bool) -> list[str]:
     if len(task.results) != 1:
         wrongs.append(f"{task.key} is {task.status} with {len(task.results)} results")
     if task.status != "complete" and not (task.status == "error" and may_fail):
-        wrongs.append(f"{task.key} ended as {task.status}")
+        wrongs.append(f"{task.key} ended as {task.status}{_why(task)}")
     holder: str | None = None
     for entry in task.history:
         event, service = entry["event"], entry["service"]
@@ -59,6 +59,17 @@ def wrongs_of_task(task: TaskView, *, may_fail: bool) -> list[str]:
         elif event in _STORED and service != holder:
             wrongs.append(f"{task.key}: {service} pushed, and {holder} held it")
     return wrongs
+
+
+def was_told_to_fail(task: TaskView) -> bool:
+    """Whether its Protocol raised, as the stand-in's does where it is told to."""
+    return any("told to raise" in text for r in task.results for text in r.tracebacks)
+
+
+def _why(task: TaskView) -> str:
+    said = [text.strip()[-1000:] for result in task.results for text in result.tracebacks]
+    went = [f"{entry['event']} ({entry['service']})" for entry in task.history]
+    return "\n  " + "\n  ".join(["; ".join(went), *said])
 
 
 def wrongs_of_managers(requests: Sequence[RequestView]) -> list[str]:

@@ -13,7 +13,13 @@ from computepool_worker.settings import Settings
 from e2e.recorder import jobs_created, termination_messages
 from e2e.scene import Scene
 from simulator.views import RequestView
-from soak.audit import crashes, most_unfinished, wrongs_of_managers, wrongs_of_task
+from soak.audit import (
+    crashes,
+    most_unfinished,
+    was_told_to_fail,
+    wrongs_of_managers,
+    wrongs_of_task,
+)
 from soak.mischief import Mischief
 
 GPUS = 4
@@ -126,8 +132,7 @@ def _sum_up(
     tasks = scene.admin.tasks()
     wrongs = wrongs_of_managers(records.requests)
     for task in tasks:
-        raised = any("told to raise" in text for r in task.results for text in r.tracebacks)
-        may_fail = raised or task.key in poison or down[task.key] >= CRASH_LIMIT
+        may_fail = was_told_to_fail(task) or task.key in poison or down[task.key] >= CRASH_LIMIT
         wrongs += wrongs_of_task(task, may_fail=may_fail)
     wrongs += [f"{key} took {down[key]} workers down" for key in poison if down[key] > GPUS]
     most = most_unfinished(changes)

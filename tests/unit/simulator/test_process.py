@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from simulator.client import AdminClient, AdminError
+from simulator.documents import encode_document, failed_document, push_body
+from simulator.identifiers import random_ids
 from simulator.process import SimulatorProcess
 
 SERVICE = "svc-" + "0" * 32
@@ -81,6 +83,17 @@ def test_registrations_appear_with_their_ages(admin: AdminClient, api: httpx.Cli
     assert (service.id, service.manager_name, service.claims) == (SERVICE, "mgr", [key])
     assert 100 <= held.status_age < 110
     assert 100 <= service.heartbeat_age < 110
+
+
+def test_a_failed_result_appears_with_its_traceback(admin: AdminClient, api: httpx.Client) -> None:
+    [key] = admin.add_tasks(1)
+    transformation = admin.task(key).transformation_key
+    document = failed_document(key, transformation, new_id=random_ids(3), traceback="it broke")
+    headers = {"Content-Type": "application/json"}
+    body = push_body(encode_document(document), SERVICE)
+    assert api.post(f"/tasks/{key}/results", content=body, headers=headers).status_code == 200
+    [entry] = admin.task(key).results
+    assert (entry.ok, entry.tracebacks) == (False, ["it broke"])
 
 
 def test_settings_faults_and_audit(admin: AdminClient, api: httpx.Client) -> None:
