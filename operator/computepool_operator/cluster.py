@@ -344,14 +344,15 @@ class JobBackend(ComputeServiceBackend):
             except (Refused, NotFound) as error:
                 raise BackendRefused(
                     f"Kubernetes refuses the pool's Jobs ({created} of {number} created): "
-                    f"{error.message}"
+                    f"{error.message}",
+                    created,
                 ) from error
             except Unavailable as error:
                 if error.status != 429:  # which is answered before anything is done
                     self._unsure[name] = self._clock()
-                raise BackendUnavailable(str(error)) from error
+                raise BackendUnavailable(str(error), created) from error
             except KubernetesError as error:
-                raise BackendUnavailable(str(error)) from error
+                raise BackendUnavailable(str(error), created) from error
         return number
 
     async def remove(self, worker: Worker) -> None:

@@ -369,6 +369,7 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
             uid=uid,
             state=state,
             created_at=_created(job),
+            server=_server(job),
             finished_at=finished_at,
             trouble="" if state.finished else _job_trouble(job),
             ending=_ending(job, {}, {}) if state.finished else None,
@@ -386,9 +387,20 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
         trouble="" if state.finished else _pod_trouble(pod),
         finished_at=finished_at,
         started=_has_started(pod),
+        server=_server(job),
         message=_message(pod),
         ending=_ending(job, pod, terminated) if state.finished else None,
     )
+
+
+def _server(job: Mapping[str, Any]) -> str | None:
+    """URL of the compute API in the worker's settings; None for a Job that has none readable."""
+    template = job.get("spec", {}).get("template", {}).get("metadata", {})
+    try:
+        settings = json.loads((template.get("annotations") or {})[SETTINGS_ANNOTATION])
+        return str(settings["api_url"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _ending(
@@ -455,7 +467,13 @@ def departed(pod: Mapping[str, Any], at: datetime | None = None) -> Departed | N
         at=at or _pod_finished_at(pod),
         ended=phase in ("Succeeded", "Failed") or not _has_started(pod),
         sending=was_sending(_message(pod)),
+        grace=_grace(pod),
     )
+
+
+def _grace(pod: Mapping[str, Any]) -> timedelta:
+    seconds = pod.get("spec", {}).get("terminationGracePeriodSeconds")
+    return timedelta(seconds=TERMINATION_GRACE if seconds is None else seconds)
 
 
 def service_prefix(pool_name: str) -> str:

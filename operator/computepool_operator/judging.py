@@ -18,7 +18,7 @@ from computepool_api.outcomes import Outcome
 from .blame import Blame, blame, story
 from .memory import Backoff, Crashes, Memory, Quarantine
 from .pool import PoolSpec
-from .workers import Worker, WorkerState, count
+from .workers import Worker, WorkerState
 
 LONGEST_BACKOFF = timedelta(hours=1)
 
@@ -44,27 +44,22 @@ def judge(
 
     """
     memory = _expire(memory, now)
-    finished = {(w.uid, w.state): w for w in workers if w.finished}
-    judged = memory.judged
-    if judged is None:
-        totals = count(finished.values())
-        return replace(
-            memory,
-            judged=frozenset(finished),
-            gone_succeeded=max(0, memory.gone_succeeded - totals.succeeded),
-            gone_failed=max(0, memory.gone_failed - totals.failed),
-        )
-    present = {worker.uid for worker in workers}
+    finished = {(w.name, w.state): w for w in workers if w.finished}
+    states = {worker.name: worker.state for worker in workers}
     # Between the end of a pod and that of its Job a worker can look unfinished for a moment.
-    kept = frozenset(key for key in judged if key[0] in present)
-    memory = replace(memory, judged=kept | frozenset(finished))
-    gone = Counter(state for _uid, state in judged - kept)
+    kept = {
+        (name, state)
+        for name, state in memory.judged
+        if name in states and (not states[name].finished or states[name] is state)
+    }
+    gone = Counter(state for name, state in memory.judged if name not in states)
+    new = [worker for key, worker in finished.items() if key not in kept]
     memory = replace(
         memory,
+        judged=frozenset(kept | finished.keys()),
         gone_succeeded=memory.gone_succeeded + gone[WorkerState.SUCCEEDED],
         gone_failed=memory.gone_failed + gone[WorkerState.FAILED],
     )
-    new = [worker for key, worker in finished.items() if key not in judged]
     new.sort(key=lambda worker: (worker.finished_at or now, worker.name))
     memory = _judge_futility(spec, instruction, memory, new, now)
     for worker in new:
@@ -101,7 +96,6 @@ def forgive(memory: Memory) -> Memory:
         futile=None,
         failing=None,
         consecutive_failures=0,
-        counted_tasks=frozenset(),
         last_failure="",
         quarantined=(),
         crashes=(),
@@ -117,7 +111,7 @@ def _judge_one(spec: PoolSpec, worker: Worker, memory: Memory, now: datetime) ->
                 memory,
                 consecutive_failures=0,
                 last_failure="",
-                counted_tasks=frozenset(),
+                crashes=tuple(replace(c, in_a_row=False) for c in memory.crashes),
                 failing=None,
             )
         case Blame.NODE if worker.node is not None:
@@ -126,12 +120,10 @@ def _judge_one(spec: PoolSpec, worker: Worker, memory: Memory, now: datetime) ->
             task = worker.message.task if worker.message else None
             if task is None:
                 return count_failure(spec, memory, story(worker), now)
+            # One Task that takes down one worker after the other is no fault of the pool.
+            known = any(c.task == task and c.in_a_row for c in memory.crashes)
             memory = _count_crash(worker, task, memory, now)
-            if task in memory.counted_tasks:
-                # One Task that takes down one worker after the other is no fault of the pool.
-                return memory
-            memory = replace(memory, counted_tasks=memory.counted_tasks | {task})
-            return count_failure(spec, memory, story(worker), now)
+            return memory if known else count_failure(spec, memory, story(worker), now)
         case Blame.POOL | Blame.NODE:
             return count_failure(spec, memory, story(worker), now)
         case Blame.HOST | Blame.SERVER:
@@ -156,6 +148,7 @@ def _count_crash(worker: Worker, task: str, memory: Memory, now: datetime) -> Me
         number=1 + (before.number if before else 0),
         last_at=now,
         story=story(worker),
+        in_a_row=True,
     )
     others = tuple(other for other in memory.crashes if other.task != task)
     return replace(memory, crashes=(*others, entry))

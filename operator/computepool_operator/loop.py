@@ -193,11 +193,12 @@ class PoolLoop:
             # The spec may name another server, which has never heard of this manager.
             self._memory = replace(self._memory, reported_at=None)
         result = await self._manage(spec, manager_id)
-        self._memory = result.memory
+        await self._show(spec, manager_id, result)
         # What a person must mend is looked at again at the usual pace: it costs the server nothing.
         away = HEALTH[result.verdict.reason] is Health.UNKNOWN
         self._errors = self._errors + 1 if away and not result.completed else 0
-        await self._show(spec, manager_id, result)
+        if result.again:
+            self._alarm.set(self._began_last + spacing(urgent=True))
 
     async def _identity(self, spec: PoolSpec) -> ComputeManagerID:
         """The manager's id: the one in the status, or a new one that is written there first."""
@@ -298,7 +299,6 @@ class PoolLoop:
                 # Until the last worker has gone, the manager goes on reporting.
                 halted = spec.model_copy(update={"suspend": True})
                 result = replace(await self._manage(halted, manager_id), verdict=removal.verdict)
-                self._memory = result.memory
             await self._show(spec, manager_id, result, deleting=True)
         return ended
 
@@ -354,13 +354,14 @@ class PoolLoop:
             max_workers=spec.max_compute_services,
             registered=result.registered,
             instruction=result.instruction,
-            waiting_tasks=result.waiting_tasks,
             saturation=result.saturation,
             deleting=deleting,
             completed=result.completed,
         )
         status = build_status(before, facts, now)
         await self._write(status)
+        # Acted upon next is what a successor would know: what could not be written is found again.
+        self._memory = result.memory
         for told in news(before, status, spec.failure_policy.task_crash_limit):
             logger.warning(told.message, extra={**self._about(), "reason": told.reason})
             await self._tools.cluster.post_event(

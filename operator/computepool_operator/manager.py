@@ -36,11 +36,25 @@ _UNASKED = Unknown(Reason.SHUT_DOWN_BY_SERVER, "the server has not been asked")
 
 
 class BackendUnavailable(Exception):
-    """The platform can't say what exists, or did not answer: nothing may be decided."""
+    """The platform can't say what exists, or did not answer: nothing may be decided.
+
+    `created` services had been created before.
+    """
+
+    def __init__(self, message: str, created: int = 0) -> None:
+        super().__init__(message)
+        self.created = created
 
 
 class BackendRefused(Exception):
-    """The platform refuses to create services; the message is the platform's own."""
+    """The platform refuses to create services; the message is the platform's own.
+
+    `created` services had been created before.
+    """
+
+    def __init__(self, message: str, created: int = 0) -> None:
+        super().__init__(message)
+        self.created = created
 
 
 class ComputeServiceBackend(ABC):
@@ -96,6 +110,7 @@ class CycleResult:
     """What one cycle found and did.
 
     `registered` and `instruction` are None where the server was not asked or did not answer.
+    `again`: there is more to do, so the next cycle begins at once.
     """
 
     verdict: Verdict
@@ -103,9 +118,9 @@ class CycleResult:
     counts: WorkerCounts | None = None
     registered: bool | None = None
     instruction: InstructionName | None = None
-    waiting_tasks: int | None = None
     saturation: float | None = None
     completed: bool = False
+    again: bool = False
 
 
 class ComputeManager:
@@ -172,7 +187,7 @@ class ComputeManager:
         seen = replace(seen, instruction=_UNASKED if halted else await self._instruction(spec))
         decided = plan(spec, seen, memory, self._clock())
         if decided.renew:
-            memory = await self._enter(decided.memory, steal=False)
+            memory = await self._enter(memory, steal=False)
             seen = replace(seen, instruction=await self._instruction(spec))
             decided = plan(spec, seen, memory, self._clock())
         return await self._act(spec, decided, seen.instruction)
@@ -241,8 +256,36 @@ class ComputeManager:
     async def _act(
         self, spec: PoolSpec, decided: Plan, instruction: Instruction | Unknown
     ) -> CycleResult:
-        verdict, created = decided.verdict, 0
-        await self._reap(decided.reap)
+        reaped = await self._reap(decided.reap)
+        verdict, created = await self._change(decided)
+        registered = isinstance(instruction, OkInstruction | SkipInstruction)
+        memory, answer, completed = decided.memory, None, True
+        try:
+            if decided.error is not None:
+                await self._managers.report_error(self.manager_id, decided.error)
+                memory = replace(memory, reported_at=self._clock())
+            elif decided.saturation is not None:
+                active = decided.counts.active + created
+                answer = saturation(active, spec.max_compute_services)
+                await self._managers.report_ok(self.manager_id, answer)
+                memory = replace(memory, reported_at=self._clock())
+        except errors.ComputeAPIError as error:
+            verdict, answer, completed = verdict_on(error), None, False
+            registered = registered and not isinstance(error, errors.ManagerNotRegistered)
+        return CycleResult(
+            verdict=verdict,
+            memory=memory,
+            counts=_with_created(decided.counts, created),
+            registered=registered,
+            instruction=_name(instruction),
+            saturation=answer,
+            completed=completed,
+            again=decided.again or reaped,
+        )
+
+    async def _change(self, decided: Plan) -> tuple[Verdict, int]:
+        """Create and remove services; the verdict on it, and how many were created."""
+        created = 0
         try:
             if decided.create_workers:
                 orders = Orders(decided.avoid_nodes, decided.poison)
@@ -250,43 +293,28 @@ class ComputeManager:
             for worker in (*decided.remove, *decided.prune):
                 await self._backend.remove(worker)
         except BackendRefused as error:
-            verdict = Verdict(Reason.JOBS_REFUSED, str(error))
+            return Verdict(Reason.JOBS_REFUSED, str(error)), error.created
         except BackendUnavailable as error:
-            verdict = Verdict(Reason.KUBERNETES_UNAVAILABLE, str(error))
+            return Verdict(Reason.KUBERNETES_UNAVAILABLE, str(error)), created or error.created
+        return decided.verdict, created
 
-        memory, answer = decided.memory, None
-        if decided.error is not None:
-            await self._managers.report_error(self.manager_id, decided.error)
-            memory = replace(memory, reported_at=self._clock())
-        elif decided.saturation is not None:
-            active = decided.counts.active + created
-            answer = saturation(active, spec.max_compute_services)
-            await self._managers.report_ok(self.manager_id, answer)
-            memory = replace(memory, reported_at=self._clock())
-        return CycleResult(
-            verdict=verdict,
-            memory=memory,
-            counts=_with_created(decided.counts, created),
-            registered=isinstance(instruction, OkInstruction | SkipInstruction),
-            instruction=_name(instruction),
-            waiting_tasks=(
-                instruction.num_tasks if isinstance(instruction, OkInstruction) else None
-            ),
-            saturation=answer,
-            completed=True,
-        )
+    async def _reap(self, services: Sequence[ComputeServiceID]) -> bool:
+        """Deregister services of ended workers; whether any was still registered.
 
-    async def _reap(self, services: Sequence[ComputeServiceID]) -> None:
-        """Deregister services of ended workers. One that fails is left to the next cycle."""
+        One that fails is left to the next cycle.
+        """
+        reaped = False
         for service in services:
             facts: dict[str, object] = {"service": str(service)}
             try:
                 if await self._services.deregister(service):
                     self._log("service of an ended worker deregistered", facts)
+                    reaped = True
             except errors.ComputeAPIError as error:
                 self._log(
                     "service of an ended worker not deregistered", {**facts, "error": str(error)}
                 )
+        return reaped
 
     async def leave(self) -> None:
         """Deregister whatever is still registered under this manager, then the manager.

@@ -42,36 +42,34 @@ class Quarantine:
 
 @dataclass(frozen=True, slots=True)
 class Crashes:
-    """A Task that workers died of: how many, when the last, and how that one ended."""
+    """A Task that workers died of: how many, when the last, and how that one ended.
+
+    `in_a_row`: it is among the pool's `consecutive_failures`, in which a Task counts once.
+    """
 
     task: str
     number: int
     last_at: datetime
     story: str
+    in_a_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a cycle leaves to the next.
+    """What a cycle leaves to the next. All of it survives in the pool's status (invariant 11).
 
-    All of it survives in the pool's status, but for the first five fields, which are found out
-    again after a restart.
-
-    `judged` holds UID and state of the finished workers whose end has been taken into account, or
-    None before the first cycle, in which everything already finished counts as judged.
-    `unclaimed_since`: services that are registered and belong to no worker that is known, and when
-    that was first seen. `given_up`: UIDs of workers that did not start in time and whose failure is
-    counted. `counted_tasks`: Tasks whose crash counts already among
-    `consecutive_failures`. `resume`: the value of the resume annotation that has been acted upon.
-    `gone_succeeded` and `gone_failed` count finished workers whose Jobs have been removed (before
-    the first cycle: all that ever finished).
+    `judged` holds name and state of the finished workers that are still there and whose end has
+    been taken into account. `waiting_tasks` is the server's last count. `unclaimed_since`:
+    services that are registered and belong to no worker that is known, and when that was first
+    seen. `given_up`: names of workers that did not start in time and whose failure is counted.
+    `resume`: the value of the resume annotation that has been acted upon. `gone_succeeded` and
+    `gone_failed` count finished workers whose Jobs have been removed.
     """
 
-    judged: frozenset[tuple[str, WorkerState]] | None = None
+    judged: frozenset[tuple[str, WorkerState]] = frozenset()
     waiting_tasks: int | None = None
     unclaimed_since: tuple[tuple[str, datetime], ...] = ()
     given_up: frozenset[str] = frozenset()
-    counted_tasks: frozenset[str] = frozenset()
     futile: Backoff | None = None
     consecutive_failures: int = 0
     last_failure: str = ""
@@ -83,3 +81,8 @@ class Memory:
     crashes: tuple[Crashes, ...] = ()
     gone_succeeded: int = 0
     gone_failed: int = 0
+
+    def finished(self, state: WorkerState) -> int:
+        """How many workers have ever ended in a state, those that are still kept among them."""
+        gone = self.gone_succeeded if state is WorkerState.SUCCEEDED else self.gone_failed
+        return gone + sum(1 for _name, judged in self.judged if judged is state)

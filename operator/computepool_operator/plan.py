@@ -22,7 +22,7 @@ from computepool_api.models import Instruction, OkInstruction, ShutdownInstructi
 from .judging import count_failure, forgive, judge
 from .memory import Backoff, Crashes, Halt, Memory
 from .pool import RESUME_ANNOTATION, PoolSpec
-from .reaping import services_to_reap
+from .reaping import ended_services, services_to_reap
 from .reasons import Reason
 from .workers import Departed, Worker, WorkerCounts, WorkerState, count
 
@@ -81,6 +81,7 @@ class Plan:
     Tasks wait again. `remove`: workers that never started and are to go, `prune`: finished ones
     beyond what the spec keeps. `saturation`: what to report OK with; `error`: the detail of an
     ERROR instead; neither: no report. `renew`: register the manager again, under the id it had.
+    `again`: once the memory is written down there is more to do, so the next cycle begins at once.
     """
 
     verdict: Verdict
@@ -95,6 +96,7 @@ class Plan:
     saturation: float | None = None
     error: str | None = None
     renew: bool = False
+    again: bool = False
 
 
 def tasks_per_worker(spec: PoolSpec) -> int:
@@ -134,13 +136,16 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
     """
     workers = observation.workers
     counts = count(workers)
+    # What the status says survives; a worker may go once its end stands there (invariant 11).
+    written = memory
     memory = _heed_resume(observation, memory)
     instruction = observation.instruction
     known = None if isinstance(instruction, Unknown) else instruction
     memory = judge(spec, workers, known, memory, now)
     if memory.halt is not None and is_halted(memory, observation.generation):
         verdict = Verdict(Reason.SHUT_DOWN_BY_SERVER, memory.halt.message)
-        return _with_pruning(spec, workers, Plan(verdict, memory, counts))
+        reap = ended_services(workers, observation.departed, now)
+        return _with_pruning(spec, workers, Plan(verdict, memory, counts, reap=reap), written)
     memory = replace(memory, halt=None)
 
     match instruction:
@@ -154,9 +159,13 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
                 "The server skips this manager because one of its services failed too many "
                 "Tasks lately; it goes on when those failures are forgiven.",
             )
-            decided = _answered(spec, Plan(verdict, memory, counts), now)
+            late, memory = _late(spec, workers, instruction, memory, now)
+            remove = _given_up(late, written)
+            decided = _answered(spec, Plan(verdict, memory, counts, remove=remove), now)
         case OkInstruction(num_tasks=num_tasks):
-            removed, memory = _never_started(spec, workers, instruction, memory, now)
+            late, memory = _late(spec, workers, instruction, memory, now)
+            surplus = _surplus(spec, workers, instruction, late)
+            remove = (*_given_up(late, written), *surplus)
             create, verdict, memory = _size(spec, workers, num_tasks, memory, now)
             decided = _answered(
                 spec,
@@ -165,13 +174,14 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
                     memory,
                     counts,
                     create_workers=create,
-                    remove=removed,
+                    remove=remove,
                     avoid_nodes=tuple(q.node for q in memory.quarantined),
                     poison=poison_tasks(spec, memory),
                 ),
                 now,
             )
-    return _with_pruning(spec, workers, _with_reaping(observation, decided, now))
+    decided = _with_pruning(spec, workers, _with_reaping(observation, decided, now), written)
+    return replace(decided, again=bool(memory.given_up - written.given_up))
 
 
 def poison_tasks(spec: PoolSpec, memory: Memory) -> tuple[Crashes, ...]:
@@ -201,18 +211,57 @@ def _answered(spec: PoolSpec, plan: Plan, now: datetime) -> Plan:
     return replace(plan, saturation=saturation(active, spec.max_compute_services))
 
 
-def _never_started(
+def _late(
     spec: PoolSpec,
     workers: Sequence[Worker],
-    instruction: OkInstruction,
+    instruction: OkInstruction | SkipInstruction,
     memory: Memory,
     now: datetime,
 ) -> tuple[tuple[Worker, ...], Memory]:
-    """Workers that wait for a machine or an image in vain.
+    """Workers that have not started by `startupDeadline`; each counts as failed, once."""
+    late = tuple(
+        worker
+        for worker in _unstarted(workers, instruction)
+        if now >= worker.created_at + spec.job.startup_deadline
+    )
+    for worker in late:
+        if worker.name in memory.given_up:
+            continue
+        told = f"{worker.name} did not start in time: {worker.trouble or 'no reason is known'}"
+        memory = count_failure(spec, memory, told, now)
+    return late, replace(memory, given_up=frozenset(worker.name for worker in late))
 
-    Past `startupDeadline` they go, and count as failed. Others go as soon as fewer Tasks wait than
-    there are of them: nothing would be left for them to claim. The cluster shows a start a second
-    or two late; one that the server knows has started, and may hold a Task.
+
+def _given_up(late: Sequence[Worker], written: Memory) -> tuple[Worker, ...]:
+    """The late workers that may go: their failure stands in the status."""
+    return tuple(worker for worker in late if worker.name in written.given_up)
+
+
+def _surplus(
+    spec: PoolSpec,
+    workers: Sequence[Worker],
+    instruction: OkInstruction,
+    late: Sequence[Worker],
+) -> tuple[Worker, ...]:
+    """Workers that wait for a machine or an image although no Task would be left for them.
+
+    So many as there are more than Tasks, the youngest first; and those that another server than
+    the spec's is waiting for.
+    """
+    waiting = [w for w in _unstarted(workers, instruction) if w not in late]
+    elsewhere = [worker for worker in waiting if _is_elsewhere(spec, worker)]
+    here = [worker for worker in waiting if not _is_elsewhere(spec, worker)]
+    needed = math.ceil(instruction.num_tasks / tasks_per_worker(spec))
+    return (*elsewhere, *here[: max(0, len(here) - needed)])
+
+
+def _unstarted(
+    workers: Sequence[Worker], instruction: OkInstruction | SkipInstruction
+) -> list[Worker]:
+    """Workers that have certainly not started, the youngest first.
+
+    The cluster shows a start a second or two late; one that the server knows has started, and may
+    hold a Task.
     """
     at_the_server = {service.partition("-")[0] for service in instruction.compute_service_ids}
     waiting = [
@@ -222,19 +271,12 @@ def _never_started(
         and not worker.started
         and _service_name(worker) not in at_the_server
     ]
-    waiting.sort(key=lambda worker: (worker.created_at, worker.name), reverse=True)
-    late = [w for w in waiting if now >= w.created_at + spec.job.startup_deadline]
-    given_up = frozenset(worker.uid for worker in late)
-    for worker in late:
-        if worker.uid in memory.given_up:
-            continue
-        told = f"{worker.name} did not start in time: {worker.trouble or 'no reason is known'}"
-        memory = count_failure(spec, memory, told, now)
-    memory = replace(memory, given_up=given_up)
-    in_time = [worker for worker in waiting if worker not in late]
-    needed = math.ceil(instruction.num_tasks / tasks_per_worker(spec))
-    surplus = in_time[: max(0, len(in_time) - needed)]
-    return (*late, *surplus), memory
+    return sorted(waiting, key=lambda worker: (worker.created_at, worker.name), reverse=True)
+
+
+def _is_elsewhere(spec: PoolSpec, worker: Worker) -> bool:
+    """Whether the worker was created for another server than the spec names now."""
+    return worker.server is not None and worker.server != spec.compute_api.url
 
 
 def _service_name(worker: Worker) -> str:
@@ -262,7 +304,11 @@ def _size(
         return 0, Verdict(Reason.SUSPENDED, "spec.suspend is true: no worker is created."), memory
 
     per_worker = tasks_per_worker(spec)
-    unclaimed = [worker for worker in workers if worker.state.may_claim_first]
+    unclaimed = [
+        worker
+        for worker in workers
+        if worker.state.may_claim_first and not _is_elsewhere(spec, worker)
+    ]
     covered_tasks = per_worker * len(unclaimed)
     unclaimable_tasks = memory.futile.tasks if memory.futile else 0
     uncovered_tasks = max(0, num_tasks - unclaimable_tasks - covered_tasks)
@@ -400,7 +446,7 @@ def _with_reaping(observation: Observation, plan: Plan, now: datetime) -> Plan:
     return replace(plan, reap=reap, memory=memory)
 
 
-def _with_pruning(spec: PoolSpec, workers: Sequence[Worker], plan: Plan) -> Plan:
+def _with_pruning(spec: PoolSpec, workers: Sequence[Worker], plan: Plan, written: Memory) -> Plan:
     """Add the finished workers beyond what the spec keeps, oldest first."""
     keep = {
         WorkerState.SUCCEEDED: spec.job.keep_succeeded,
@@ -411,7 +457,8 @@ def _with_pruning(spec: PoolSpec, workers: Sequence[Worker], plan: Plan) -> Plan
         of_state = [worker for worker in workers if worker.state is state]
         of_state.sort(key=lambda w: (w.finished_at or w.created_at, w.name))
         prune += of_state[: max(0, len(of_state) - kept)]
-    return replace(plan, prune=tuple(prune))
+    known = [worker for worker in prune if (worker.name, worker.state) in written.judged]
+    return replace(plan, prune=tuple(known))
 
 
 def _tasks(n: int) -> str:

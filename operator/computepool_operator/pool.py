@@ -529,12 +529,19 @@ class Condition(_Model):
     """Generation of the pool for which the condition was found."""
 
 
+_SET = Keywords({"x-kubernetes-list-type": "set"})
+JobName = Annotated[str, AtMost(63)]
+
+
 class TasksStatus(_Model):
     """Tasks, as the server counts them."""
 
     waiting: Annotated[int, Field(ge=0)] | None = None
     """Tasks in the pool's scopes and protocols that wait to be claimed, by the server's last
     count."""
+
+    unclaimable: Annotated[int, Field(ge=0)] = 0
+    """How many of them no worker could claim (a hub or Task of weight 0, or excluded scopes)."""
 
 
 class WorkersStatus(_Model):
@@ -606,6 +613,29 @@ class PoisonTask(_Model):
 
     message: Annotated[str, AtMost(1024)] = ""
     """How that worker ended."""
+
+    in_a_row: bool = False
+    """It is among consecutiveFailures, in which a Task counts once."""
+
+
+class CountedJobs(_Model):
+    """Finished Jobs that are kept and whose end has been taken into account."""
+
+    succeeded: Annotated[tuple[JobName, ...], AtMost(2048), _SET] = ()
+    """Names of those that succeeded."""
+
+    failed: Annotated[tuple[JobName, ...], AtMost(2048), _SET] = ()
+    """Names of those that failed."""
+
+
+class UnknownService(_Model):
+    """A service that is registered under the pool's manager and belongs to no worker."""
+
+    id: Annotated[str, AtMost(512)]
+    """Id of the compute service."""
+
+    since: Timestamp
+    """Since when; after five minutes it is deregistered, so that its Tasks wait again."""
 
 
 class PoolStatus(_Model):
@@ -686,6 +716,20 @@ class PoolStatus(_Model):
         Keywords({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["task"]}),
     ] = ()
     """Tasks that were held by workers when they died."""
+
+    unknown_services: Annotated[
+        tuple[UnknownService, ...],
+        AtMost(512),
+        Keywords({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]}),
+    ] = ()
+    """Services that are registered under the pool's manager and belong to no worker."""
+
+    given_up_jobs: Annotated[tuple[JobName, ...], AtMost(2048), _SET] = ()
+    """Names of Jobs that did not start within job.startupDeadline and are being removed."""
+
+    counted_jobs: CountedJobs = CountedJobs()
+    """Finished Jobs that are kept and whose end has been taken into account, so that another
+    operator does not count it again."""
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Self:

@@ -7,19 +7,19 @@ be storing what it has sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from computepool_api.ids import ComputeServiceID
 
-from .workers import Departed, Worker
+from .workers import Departed, Worker, WorkerState
 
 PUSH_SETTLES = timedelta(seconds=60)
 """After this long the server has stored what a worker sent before it died, or never will."""
 
-FORCED_OUT = timedelta(seconds=120)
-"""After this long a process has ended whose pod was removed while it ran: the kubelet gives it the
-termination grace of its pod and then kills it."""
+ENDED_OF_LATE = timedelta(minutes=15)
+"""For so long the service of an ended worker is deregistered again and again where the server does
+not list services. Repeating is harmless, and one that does not answer for longer expires them."""
 
 UNKNOWN_FOR = timedelta(minutes=5)
 """After this long a service is held for dead that belongs to no pod we have ever seen. If it lives
@@ -47,17 +47,9 @@ def services_to_reap(
         orphans: services whose pods are at work although their Jobs are gone: they live.
 
     """
-    dead_from: dict[str, datetime] = {}
     known = {str(worker.service_id) for worker in workers if worker.service_id is not None}
     known |= set(orphans)
-    for gone in departed:
-        if gone.service_id not in known:
-            pause = timedelta() if gone.ended else FORCED_OUT
-            dead_from[gone.service_id] = gone.at + pause + _settling(sending=gone.sending)
-    for worker in workers:
-        if worker.finished and worker.service_id is not None:
-            ended = worker.finished_at or now
-            dead_from[worker.service_id] = ended + _settling(sending=worker.sending)
+    dead_from = _dead_from(workers, departed, known, now)
     unclaimed: dict[str, datetime] = {}
     for service in registered:
         if service not in known and service not in dead_from and prefix and _ours(service, prefix):
@@ -69,6 +61,44 @@ def services_to_reap(
         if service in dead_from and now >= dead_from[service]
     ]
     return tuple(reap), unclaimed
+
+
+def ended_services(
+    workers: Sequence[Worker], departed: Sequence[Departed], now: datetime
+) -> tuple[ComputeServiceID, ...]:
+    """Services of workers that ended badly and of late: for a server that lists none.
+
+    A server that has shut the manager down answers with no list, and whoever registered its name
+    instead does not know our pods.
+    """
+    bad = [worker for worker in workers if worker.state is not WorkerState.SUCCEEDED]
+    known = {str(worker.service_id) for worker in workers if worker.service_id is not None}
+    dead_from = _dead_from(bad, departed, known, now)
+    return tuple(
+        ComputeServiceID.parse(service)
+        for service, since in dead_from.items()
+        if since <= now < since + ENDED_OF_LATE
+    )
+
+
+def _dead_from(
+    workers: Sequence[Worker], departed: Sequence[Departed], known: Collection[str], now: datetime
+) -> dict[str, datetime]:
+    """From when on a service is certainly at an end: its process, and what it has sent.
+
+    A pod that was removed while it ran may be at work until the kubelet has killed it, at the end
+    of its grace, and may have sent a result at the last moment.
+    """
+    dead_from: dict[str, datetime] = {}
+    for gone in departed:
+        if gone.service_id not in known:
+            pause = _settling(sending=gone.sending) if gone.ended else gone.grace + PUSH_SETTLES
+            dead_from[gone.service_id] = gone.at + pause
+    for worker in workers:
+        if worker.finished and worker.service_id is not None:
+            ended = worker.finished_at or now
+            dead_from[worker.service_id] = ended + _settling(sending=worker.sending)
+    return dead_from
 
 
 def _settling(*, sending: bool) -> timedelta:

@@ -17,15 +17,17 @@ from .pool import (
     CircuitStatus,
     Condition,
     ConditionStatus,
+    CountedJobs,
     InstructionName,
     PoisonTask,
     PoolStatus,
     QuarantinedNode,
     TasksStatus,
+    UnknownService,
     WorkersStatus,
 )
 from .reasons import HEALTH, Health, Reason
-from .workers import WorkerCounts
+from .workers import WorkerCounts, WorkerState
 
 ConditionType = Literal["Ready", "Registered", "Reconciling", "Stalled", "Saturated"]
 
@@ -57,7 +59,6 @@ class Facts:
     max_workers: int = 0
     registered: bool | None = None
     instruction: InstructionName | None = None
-    waiting_tasks: int | None = None
     saturation: float | None = None
     deleting: bool = False
     completed: bool = False
@@ -86,11 +87,29 @@ def build_status(before: PoolStatus, facts: Facts, now: datetime) -> PoolStatus:
         "resume": memory.resume,
         "quarantined_nodes": tuple(
             QuarantinedNode(name=q.node, reason=q.reason, since=q.since, until=q.until)
-            for q in memory.quarantined
+            for q in sorted(memory.quarantined, key=lambda q: q.since, reverse=True)
         ),
         "poison_tasks": tuple(
-            PoisonTask(task=c.task, crashes=c.number, last_crash_time=c.last_at, message=c.story)
-            for c in memory.crashes
+            PoisonTask(
+                task=c.task,
+                crashes=c.number,
+                last_crash_time=c.last_at,
+                message=c.story,
+                in_a_row=c.in_a_row,
+            )
+            for c in sorted(memory.crashes, key=lambda c: c.last_at, reverse=True)
+        ),
+        "unknown_services": tuple(
+            UnknownService(id=service, since=since) for service, since in memory.unclaimed_since
+        ),
+        "given_up_jobs": tuple(sorted(memory.given_up)),
+        "counted_jobs": CountedJobs(
+            succeeded=_names(memory, WorkerState.SUCCEEDED),
+            failed=_names(memory, WorkerState.FAILED),
+        ),
+        "tasks": TasksStatus(
+            waiting=memory.waiting_tasks,
+            unclaimable=memory.futile.tasks if memory.futile else 0,
         ),
         "consecutive_empty_claims": memory.futile.rounds if memory.futile else 0,
         "backoff_until": memory.futile.retry_at if memory.futile else None,
@@ -108,8 +127,6 @@ def build_status(before: PoolStatus, facts: Facts, now: datetime) -> PoolStatus:
         changes["workers"] = _workers(facts.counts, memory)
     if facts.instruction is not None:
         changes["instruction"] = facts.instruction
-    if facts.waiting_tasks is not None:
-        changes["tasks"] = TasksStatus(waiting=facts.waiting_tasks)
     if facts.saturation is not None:
         changes["saturation"] = f"{facts.saturation:.2f}"
     return before.model_copy(update=changes)
@@ -122,7 +139,7 @@ def recall(status: PoolStatus) -> Memory:
         futile = Backoff(
             rounds=status.consecutive_empty_claims,
             retry_at=status.backoff_until,
-            tasks=status.tasks.waiting or 0,
+            tasks=status.tasks.unclaimable,
         )
     if status.circuit.open and status.circuit.retry_at is not None:
         failing = Backoff(rounds=status.circuit.retries + 1, retry_at=status.circuit.retry_at)
@@ -133,8 +150,15 @@ def recall(status: PoolStatus) -> Memory:
             message=stalled.message,
             since=stalled.last_transition_time,
         )
+    counted = status.counted_jobs
     return Memory(
+        judged=frozenset(
+            {(name, WorkerState.SUCCEEDED) for name in counted.succeeded}
+            | {(name, WorkerState.FAILED) for name in counted.failed}
+        ),
         waiting_tasks=status.tasks.waiting,
+        unclaimed_since=tuple((known.id, known.since) for known in status.unknown_services),
+        given_up=frozenset(status.given_up_jobs),
         futile=futile,
         consecutive_failures=status.consecutive_failures,
         last_failure=status.last_failure,
@@ -150,13 +174,14 @@ def recall(status: PoolStatus) -> Memory:
                 number=p.crashes,
                 last_at=p.last_crash_time or _LONG_AGO,
                 story=p.message,
+                in_a_row=p.in_a_row,
             )
             for p in status.poison_tasks
         ),
         halt=halt,
         reported_at=status.last_report_time,
-        gone_succeeded=status.workers.succeeded,
-        gone_failed=status.workers.failed,
+        gone_succeeded=max(0, status.workers.succeeded - len(counted.succeeded)),
+        gone_failed=max(0, status.workers.failed - len(counted.failed)),
     )
 
 
@@ -214,18 +239,18 @@ def _health(status: PoolStatus) -> Health | None:
 
 
 def _workers(counts: WorkerCounts, memory: Memory) -> WorkersStatus:
-    # Before the first look at the finished Jobs, the memory counts those that are kept as well.
-    kept_succeeded, kept_failed = (
-        (0, 0) if memory.judged is None else (counts.succeeded, counts.failed)
-    )
     return WorkersStatus(
         pending=counts.pending,
         starting=counts.starting,
         running=counts.running + counts.ending,
         active=counts.active,
-        succeeded=memory.gone_succeeded + kept_succeeded,
-        failed=memory.gone_failed + kept_failed,
+        succeeded=memory.finished(WorkerState.SUCCEEDED),
+        failed=memory.finished(WorkerState.FAILED),
     )
+
+
+def _names(memory: Memory, state: WorkerState) -> tuple[str, ...]:
+    return tuple(sorted(name for name, judged in memory.judged if judged is state))
 
 
 def _conditions(before: PoolStatus, facts: Facts, now: datetime) -> tuple[Condition, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from computepool_api.ids import ComputeServiceID
@@ -60,13 +60,15 @@ class Departed:
     """A pod that is gone from the cluster: when, and whether its containers had ended before.
 
     One that was removed while its containers ran (by force, or with its node) may still be at
-    work somewhere. `sending`: the last that was heard of it is that it was sending a result.
+    work somewhere until `grace`, its termination grace, is over: the kubelet kills it then.
+    `sending`: the last that was heard of it is that it was sending a result.
     """
 
     service_id: ComputeServiceID
     at: datetime
     ended: bool
     sending: bool = False
+    grace: timedelta = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ class Worker:
     `name` is the Job's name, `uid` the Job's UID; `service_id` the id under which the pod's
     process registers with the server, known as soon as the pod has a UID. `trouble` is what
     Kubernetes says about why it does not start, in Kubernetes' own words; empty if nothing.
-    `started`: its container has run. `message` and `ending` are set when the worker has ended,
+    `started`: its container has run. `server` is the URL of the compute API that it was created
+    for, None if that is not known. `message` and `ending` are set when the worker has ended,
     `finished_at` when it has finished in either way.
     """
 
@@ -90,6 +93,7 @@ class Worker:
     trouble: str = ""
     finished_at: datetime | None = None
     started: bool = False
+    server: str | None = None
     message: TerminationMessage | None = None
     ending: Ending | None = None
 

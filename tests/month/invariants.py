@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from computepool_api.outcomes import Outcome, TerminationMessage
-from computepool_operator.jobs import service_id
+from computepool_operator.jobs import TERMINATION_GRACE, service_id
 from computepool_operator.pool import PoolSpec
-from computepool_operator.reaping import FORCED_OUT, PUSH_SETTLES, UNKNOWN_FOR
+from computepool_operator.reaping import PUSH_SETTLES, UNKNOWN_FOR
 from month.archive import Archive
 from month.health import WellClock
 from month.kubernetes import Kubernetes
@@ -129,7 +129,8 @@ class Invariants:
 
     def on_reap(self, service: str) -> None:
         """The operator deregisters a service."""
-        if self._server.asked is None and not self.operator.leaving:
+        asked = self._server.asked is not None
+        if not asked and not self.operator.leaving and not self.operator.halted:
             raise Violation("8: a service is reaped although the server has not answered")
         if service in self._alive:
             raise Violation(f"4: {service} is alive and is deregistered")
@@ -140,7 +141,7 @@ class Invariants:
         message = TerminationMessage.parse(pod.end.message) if pod.end else None
         allowed = CYCLES
         if not pod.finished or not self._cluster.api_up or not self.operator.up:
-            allowed += FORCED_OUT.total_seconds() + UNKNOWN_FOR.total_seconds()
+            allowed += TERMINATION_GRACE + (PUSH_SETTLES + UNKNOWN_FOR).total_seconds()
         if message is not None and message.outcome in (Outcome.PUSHING, Outcome.PUSH_AMBIGUOUS):
             allowed += PUSH_SETTLES.total_seconds()
         return allowed

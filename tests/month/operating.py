@@ -95,6 +95,7 @@ class Operator:
         self._unwritten: tuple[Facts, datetime] | None = None
         self._news: object = None
         self._errors = 0
+        self._again = False
         self._began_last = 0.0
         self._back_after = 5.0
         self._seen: Mapping[str, Worker] = {}
@@ -158,7 +159,7 @@ class Operator:
     def _cycle(self) -> None:
         if not self.up:
             return
-        self._began_last = self._timeline.now
+        self._began_last, self._again = self._timeline.now, False
         self.cycles += 1
         try:
             if self.leaving:
@@ -171,17 +172,19 @@ class Operator:
             return
         if not self.left:
             interval = self._spec.cycle_interval.total_seconds()
-            self._wake_in(delay_after(interval, self._errors, self._chance.random()))
+            pause = delay_after(interval, self._errors, self._chance.random())
+            self._wake_in(spacing(urgent=True) if self._again else pause)
 
     def _work(self) -> None:
         self._on_cycle()
         result = _finish(self._manager.cycle(self._spec, self._memory, 1, resume=self.resume))
-        self.last, self._memory = result, result.memory
+        self.last = result
         reason = result.verdict.reason
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         away = HEALTH[reason] is Health.UNKNOWN
         self._errors = self._errors + 1 if away and not result.completed else 0
         self._show(result)
+        self._again = result.again
 
     def _show(self, result: CycleResult) -> None:
         facts = Facts(
@@ -194,7 +197,6 @@ class Operator:
             max_workers=self._spec.max_compute_services,
             registered=result.registered,
             instruction=result.instruction,
-            waiting_tasks=result.waiting_tasks,
             saturation=result.saturation,
             completed=result.completed,
         )
@@ -202,6 +204,7 @@ class Operator:
         if not self._cluster.api_up:
             self._errors += 1
             return
+        self._memory = result.memory
         news = (facts.verdict.reason, facts.memory.failing, facts.registered, facts.instruction)
         if self._unwritten is not None and news != self._news:
             self._write()

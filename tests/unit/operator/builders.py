@@ -88,6 +88,12 @@ def ended(outcome: Outcome | None, *names: str, at: datetime = NOON) -> tuple[Wo
     return tuple(make_worker(state, name, outcome=outcome, finished_at=at) for name in names)
 
 
+def having_judged(workers: Iterable[Worker]) -> Memory:
+    """What a cycle left that has taken the ends of these workers into account, a minute ago."""
+    ends = frozenset((worker.name, worker.state) for worker in workers if worker.finished)
+    return Memory(judged=ends, reported_at=NOON - MINUTE)
+
+
 def ok(num_tasks: int, services: Iterable[str] = ()) -> OkInstruction:
     return OkInstruction(num_tasks, tuple(services))
 
@@ -102,7 +108,7 @@ def plan_once(
     **spec: Any,
 ) -> Plan:
     """One cycle, of a pool that has reported a minute ago unless `memory` says otherwise."""
-    memory = memory or Memory(judged=frozenset(), reported_at=now - MINUTE)
+    memory = memory or Memory(reported_at=now - MINUTE)
     return plan(
         make_spec(**spec), Observation(tuple(workers), instruction, generation), memory, now
     )

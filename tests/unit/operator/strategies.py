@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -171,30 +172,26 @@ DEPARTED = [
 
 
 UNCLAIMED = (str(STRANGERS[1]), NOON - HOURS_AGO[1])
-GONE = [("uid-gone-1", WorkerState.FAILED), ("uid-gone-2", WorkerState.SUCCEEDED)]
+GONE = [("gone-1", WorkerState.FAILED), ("gone-2", WorkerState.SUCCEEDED)]
 
 
 @st.composite
 def memories(draw: st.DrawFn, fleet: tuple[Worker, ...] = ()) -> Memory:
     """A memory that has judged some of the finished workers, and others that are gone."""
-    waiting, futile, failures, failing, first = choose(
+    waiting, futile, failures, failing = choose(
         draw,
         [None, 0, 1, 2, 5, 20],
         [None] * 72 + BACKOFFS,
         range(6),
         [None] * 168 + BACKOFFS,
-        [False, True],
     )
     some = range(8)
     halt, reported, resume, nodes, crashed, counted, unclaimed = choose(
         draw, [*[None] * 8, *HALTS], REPORTED, [None, *RESUME], some, some, some, [False, True]
     )
-    judged = None
-    if not first:
-        finished = [(worker.uid, worker.state) for worker in fleet if worker.finished]
-        judged = frozenset(subset(draw, [*finished, *GONE]))
+    finished = [(worker.name, worker.state) for worker in fleet if worker.finished]
     return Memory(
-        judged=judged,
+        judged=frozenset(subset(draw, [*finished, *GONE])),
         waiting_tasks=waiting,
         futile=futile,
         consecutive_failures=failures,
@@ -204,9 +201,11 @@ def memories(draw: st.DrawFn, fleet: tuple[Worker, ...] = ()) -> Memory:
         reported_at=reported,
         resume=resume,
         quarantined=members(QUARANTINES, nodes),
-        crashes=members(CRASHES, crashed),
-        counted_tasks=frozenset(members(TASKS, counted)),
-        given_up=frozenset(subset(draw, [w.uid for w in fleet if not w.started])),
+        crashes=tuple(
+            replace(crash, in_a_row=bool(counted >> place & 1))
+            for place, crash in enumerate(members(CRASHES, crashed))
+        ),
+        given_up=frozenset(subset(draw, [w.name for w in fleet if not w.started])),
         unclaimed_since=(UNCLAIMED,) if unclaimed else (),
         gone_succeeded=7,
         gone_failed=2,

@@ -17,7 +17,7 @@ from computepool_operator.judging import (
 )
 from computepool_operator.memory import Backoff, Crashes, Halt, Memory, Quarantine
 from computepool_operator.pool import PoolSpec
-from computepool_operator.workers import Ending, Worker
+from computepool_operator.workers import Ending, Worker, WorkerState
 
 FRESH = Memory(judged=frozenset())
 DAY = 24 * HOUR
@@ -96,9 +96,22 @@ class TestQuarantine:
         memory = judged(FRESH, unfit("w0"), unfit("w1", "node-2"))
         assert {entry.node for entry in memory.quarantined} == {"node-1", "node-2"}
 
-    def test_what_was_there_before_the_first_look_quarantines_nothing(self) -> None:
-        # The operator before us has judged it, and what came of it is in the status.
-        assert judged(Memory(), unfit("w0")).quarantined == ()
+    def test_what_the_operator_before_us_has_judged_quarantines_nothing(self) -> None:
+        known = Memory(judged=frozenset({("w0", WorkerState.FAILED)}))
+        assert judged(known, unfit("w0")).quarantined == ()
+
+    def test_what_ended_while_no_operator_ran_does(self) -> None:
+        known = Memory(judged=frozenset({("w0", WorkerState.FAILED)}))
+        assert judged(known, unfit("w0"), unfit("w1", "node-2")).quarantined
+
+    def test_an_end_that_turns_out_otherwise_is_judged_anew(self) -> None:
+        known = Memory(judged=frozenset({("w0", WorkerState.SUCCEEDED)}))
+        memory = judged(known, unfit("w0"))
+        assert memory.quarantined
+        assert (memory.finished(WorkerState.SUCCEEDED), memory.finished(WorkerState.FAILED)) == (
+            0,
+            1,
+        )
 
 
 class TestCrashes:
@@ -156,7 +169,7 @@ class TestFailuresInARow:
         for number in range(9):
             memory = judged(memory, killed(f"w{number}"), at=NOON + number * MINUTE)
         assert (memory.consecutive_failures, memory.failing) == (1, None)
-        assert memory.counted_tasks == {ONE}
+        assert memory.crashes[0].in_a_row
 
     def test_a_crash_of_no_known_task_counts_each_time(self) -> None:
         memory = judged(FRESH, *(killed(f"w{n}", None) for n in range(3)))
@@ -173,7 +186,8 @@ class TestFailuresInARow:
     def test_a_success_forgets_neither_suspects_nor_quarantines(self) -> None:
         memory = judged(FRESH, killed("w0"), unfit("w1"))
         after = judged(memory, killed("w0"), unfit("w1"), done("w2"))
-        assert (after.crashes, after.quarantined) == (memory.crashes, memory.quarantined)
+        assert [(c.task, c.number) for c in after.crashes] == [(ONE, 1)]
+        assert after.quarantined == memory.quarantined
 
     @pytest.mark.parametrize(
         "outcome",
@@ -243,11 +257,9 @@ class TestPause:
 
 def test_a_person_s_word_forgives_all_that_holds_a_pool_up_and_nothing_else() -> None:
     held_up = Memory(
-        judged=frozenset(),
         waiting_tasks=5,
         unclaimed_since=(("a100_x", NOON),),
         given_up=frozenset({"uid"}),
-        counted_tasks=frozenset({ONE}),
         futile=Backoff(2, NOON, 3),
         consecutive_failures=7,
         last_failure="bad",
@@ -262,7 +274,6 @@ def test_a_person_s_word_forgives_all_that_holds_a_pool_up_and_nothing_else() ->
     )
     assert forgive(held_up) == replace(
         held_up,
-        counted_tasks=frozenset(),
         futile=None,
         consecutive_failures=0,
         last_failure="",

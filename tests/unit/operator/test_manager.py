@@ -30,7 +30,7 @@ class TestCycle:
         assert managed.registered() == [(MANAGER, "OK")]
         assert (result.verdict.reason, result.instruction) == (Reason.NO_TASKS, "OK")
         assert (result.registered, result.completed, result.saturation) == (True, True, 0.0)
-        assert result.waiting_tasks == 0
+        assert result.memory.waiting_tasks == 0
         assert result.memory.reported_at == managed.now
 
     async def test_services_are_created_and_counted_as_used(self, managed: Managed) -> None:
@@ -64,6 +64,7 @@ class TestCycle:
         managed.spec = make_spec(job={"keep_failed": 0})
         managed.fleet.present = [make_worker("Pending", "a100-1"), make_worker("Failed", "a100-2")]
         await managed.cycle()
+        await managed.cycle()
         assert managed.fleet.present == []
 
     async def test_only_tasks_of_the_pool_s_scopes_and_protocols_count(
@@ -73,7 +74,7 @@ class TestCycle:
         managed.sim.admin.add_tasks(2, scope="a-b-d", protocol="PB")
         managed.sim.admin.add_tasks(4, scope="x-y-z", protocol="PA")
         managed.spec = make_spec(scopes=["a-*-*"], protocols=["PA"])
-        assert (await managed.cycle()).waiting_tasks == 1
+        assert (await managed.cycle()).memory.waiting_tasks == 1
 
 
 class TestBackend:
@@ -303,13 +304,13 @@ class TestExclusions:
     ) -> None:
         managed.spec = make_spec(scopes=scopes, scopes_exclude=excluded)
         result = await managed.cycle()
-        assert (result.waiting_tasks, result.completed) == (count, True)
+        assert (result.memory.waiting_tasks, result.completed) == (count, True)
         assert managed.fleet.created == min(8, count)
 
     async def test_with_no_hub_at_all_there_is_nothing(self, managed: Managed) -> None:
         managed.sim.admin.reset()
         managed.spec = make_spec(scopes_exclude=["a-*-*"])
-        assert (await managed.cycle()).waiting_tasks == 0
+        assert (await managed.cycle()).memory.waiting_tasks == 0
 
     async def test_skip_is_skip_all_the_same(self, managed: Managed, tmp_path: Path) -> None:
         managed.sim.admin.set(max_failures=0)

@@ -5,7 +5,13 @@ from typing import Any
 
 from unit.operator.builders import MINUTE, NOON, make_service_id, make_spec, ok
 
-from computepool_operator.jobs import JOB_NAME_LABEL, departed, service_id, service_of
+from computepool_operator.jobs import (
+    JOB_NAME_LABEL,
+    TERMINATION_GRACE,
+    departed,
+    service_id,
+    service_of,
+)
 from computepool_operator.memory import Memory
 from computepool_operator.plan import Observation, plan
 from computepool_operator.reaping import UNKNOWN_FOR, services_to_reap
@@ -48,7 +54,8 @@ def test_an_orphan_that_has_ended_counts_from_its_end() -> None:
             ],
         },
     }
-    assert departed(pod) == Departed(service_id("a100-x", UID), NOON, ended=True)
+    grace = timedelta(seconds=TERMINATION_GRACE)
+    assert departed(pod) == Departed(service_id("a100-x", UID), NOON, ended=True, grace=grace)
 
 
 def test_the_service_of_a_pod_is_named_by_its_job_and_its_uid() -> None:

@@ -3,7 +3,16 @@
 from datetime import timedelta
 
 import pytest
-from unit.operator.builders import HOUR, MINUTE, SECOND, PlannedPool, ended, fleet, make_spec
+from unit.operator.builders import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    PlannedPool,
+    ended,
+    fleet,
+    having_judged,
+    make_spec,
+)
 
 from computepool_api.models import SkipInstruction
 from computepool_api.outcomes import Outcome
@@ -189,8 +198,8 @@ def test_an_end_is_judged_once(backing_off: PlannedPool) -> None:
     assert pause() == before
 
 
-def test_what_ended_before_this_operator_started_has_been_judged() -> None:
-    pool = PlannedPool()
+def test_what_the_operator_before_us_has_judged_is_no_reason() -> None:
+    pool = PlannedPool(memory=having_judged(OLD))
     decided: Plan = pool.cycle(3, OLD)
     assert decided.memory.futile is None
     assert decided.create_workers == 3

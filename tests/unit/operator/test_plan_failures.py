@@ -10,6 +10,7 @@ from unit.operator.builders import (
     PlannedPool,
     ended,
     fleet,
+    having_judged,
     make_spec,
     make_worker,
 )
@@ -106,8 +107,8 @@ class TestOpening:
         assert decided.memory.consecutive_failures == 1
         assert decided.memory.gone_failed == 0
 
-    def test_what_failed_before_this_operator_started_has_been_judged(self) -> None:
-        pool = PlannedPool()
+    def test_what_the_operator_before_us_has_judged_does_not_open_it_again(self) -> None:
+        pool = PlannedPool(memory=having_judged(THREE))
         assert pool.cycle(5, THREE).create_workers == 5
 
     def test_the_message_says_how_many_and_when_the_next_worker_tries(

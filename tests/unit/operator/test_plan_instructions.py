@@ -10,8 +10,10 @@ from unit.operator.builders import (
     SECOND,
     PlannedPool,
     fleet,
+    having_judged,
     make_service_id,
     make_spec,
+    make_worker,
     plan_once,
 )
 
@@ -44,9 +46,17 @@ class TestSkip:
     def test_skip_cleans_up_all_the_same(self) -> None:
         dead = fleet(failed=1)
         instruction = SkipInstruction((make_service_id(dead[0].name),))
-        decided = plan_once(instruction, dead, job={"keep_failed": 0})
+        decided = plan_once(instruction, dead, having_judged(dead), job={"keep_failed": 0})
         assert decided.reap == (make_service_id(dead[0].name),)
         assert decided.prune == dead
+
+    def test_what_does_not_start_in_time_is_given_up_under_skip_as_well(self) -> None:
+        pool = PlannedPool()
+        late = [make_worker("Pending", created_at=NOON - timedelta(hours=1))]
+        assert pool.cycle(SKIP, late).remove == ()
+        decided = pool.cycle(SKIP, late)
+        assert decided.remove == tuple(late)
+        assert decided.memory.consecutive_failures == 1
 
     def test_after_skip_an_ok_creates_at_once(self) -> None:
         pool = PlannedPool()
@@ -105,10 +115,18 @@ class TestShutdown:
 
     def test_a_halted_pool_prunes_what_has_finished(self) -> None:
         pool = PlannedPool(spec=make_spec(job={"keep_succeeded": 0}))
-        pool.cycle(SHUTDOWN)
         done = fleet(succeeded=1)
+        pool.cycle(SHUTDOWN, done)
         unasked = Unknown(Reason.SHUT_DOWN_BY_SERVER, "not asked")
         assert pool.cycle(unasked, done).prune == done
+
+    def test_a_halted_pool_returns_the_tasks_of_workers_that_died(self) -> None:
+        # Nobody else knows them: who has the manager's name now has other pods.
+        pool = PlannedPool()
+        pool.cycle(SHUTDOWN, fleet(running=1))
+        dead = fleet(failed=1, succeeded=1, running=1)
+        unasked = Unknown(Reason.SHUT_DOWN_BY_SERVER, "not asked")
+        assert pool.cycle(unasked, dead).reap == (make_service_id("failed-0"),)
 
     def test_a_changed_spec_resumes(self) -> None:
         pool = PlannedPool(generation=3)

@@ -76,9 +76,10 @@ class TestStartupDeadline:
 
     @pytest.mark.parametrize("state", ["Pending", "Starting"])
     def test_a_worker_that_has_not_started_by_then_is_removed(self, state: str) -> None:
+        pool = PlannedPool(spec=self.SPEC)
         late = make_worker(state, "late", created_at=NOON - DEADLINE)
-        decided = plan_once(ok(1), [late], job={"startup_deadline": DEADLINE})
-        assert decided.remove == (late,)
+        pool.cycle(1, [late])
+        assert pool.cycle(1, [late]).remove == (late,)
 
     def test_not_a_second_before(self) -> None:
         worker = waiting("w0", DEADLINE - SECOND)
@@ -101,6 +102,7 @@ class TestStartupDeadline:
     def test_it_counts_as_a_failure_once(self) -> None:
         pool = PlannedPool(spec=self.SPEC)
         late = waiting("late", DEADLINE, trouble="ErrImagePull: no such image")
+        pool.cycle(1, [late])
         for _ in range(4):
             decided = pool.cycle(1, [late])
             assert decided.remove == (late,)
@@ -112,6 +114,7 @@ class TestStartupDeadline:
     def test_each_of_several_counts(self) -> None:
         pool = PlannedPool(spec=self.SPEC)
         late = [waiting(f"w{number}", DEADLINE) for number in range(3)]
+        pool.cycle(3, late)
         decided = pool.cycle(3, late)
         assert len(decided.remove) == 3
         assert decided.memory.failing is not None

@@ -129,7 +129,7 @@ def test_a_status_is_read_from_an_object_with_and_without_one() -> None:
 
 def test_a_status_says_null_for_what_is_unknown_so_that_a_patch_removes_it() -> None:
     body = PoolStatus(tasks=TasksStatus(waiting=None)).to_body()
-    assert body["tasks"] == {"waiting": None}
+    assert body["tasks"] == {"waiting": None, "unclaimable": 0}
     assert body["lastCycleTime"] is None
     assert body["computeManagerID"] == ""
 

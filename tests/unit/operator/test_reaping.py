@@ -20,9 +20,10 @@ from computepool_api.models import ShutdownInstruction, SkipInstruction
 from computepool_api.outcomes import Outcome
 from computepool_operator.plan import Unknown
 from computepool_operator.reaping import (
-    FORCED_OUT,
+    ENDED_OF_LATE,
     PUSH_SETTLES,
     UNKNOWN_FOR,
+    ended_services,
     services_to_reap,
 )
 from computepool_operator.reasons import Reason
@@ -33,7 +34,7 @@ SERVICE = make_service_id(NAME)
 PREFIX = "a100_"
 LATER = NOON + MINUTE
 
-assert (PUSH_SETTLES, FORCED_OUT, UNKNOWN_FOR) == (MINUTE, 2 * MINUTE, 5 * MINUTE)
+assert (PUSH_SETTLES, UNKNOWN_FOR, ENDED_OF_LATE) == (MINUTE, 5 * MINUTE, 15 * MINUTE)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def ended(outcome: Outcome | None, state: str = "Failed") -> tuple[Worker, ...]:
 
 
 def gone(*, ended: bool, sending: bool = False) -> tuple[Departed, ...]:
-    return (Departed(SERVICE, NOON, ended=ended, sending=sending),)
+    return (Departed(SERVICE, NOON, ended=ended, sending=sending, grace=MINUTE),)
 
 
 REAPED = {
@@ -92,10 +93,10 @@ REAPED = {
     "a pod that is gone and was sending a result: a minute later": Case(
         True, LATER, departed=gone(ended=True, sending=True)
     ),
-    "a pod that was removed while it ran: not before two minutes": Case(
+    "a pod that was removed while it ran: not before its grace and a minute": Case(
         False, NOON + 2 * MINUTE - SECOND, departed=gone(ended=False)
     ),
-    "a pod that was removed while it ran: two minutes later": Case(
+    "a pod that was removed while it ran: its grace and a minute later": Case(
         True, NOON + 2 * MINUTE, departed=gone(ended=False)
     ),
     "an unknown service of ours: not when it is first seen": Case(False),
@@ -121,6 +122,37 @@ def test_reaped_is(case: Case) -> None:
     since = {} if case.since is None else {case.service: case.since}
     registered = [case.service] if case.registered else []
     reap, _ = services_to_reap(case.workers, case.departed, registered, case.prefix, since, case.at)
+    assert reap == ((case.service,) if case.reaped else ())
+
+
+LISTED_NOWHERE = {
+    "one that was killed while it held a Task: at once": Case(True, workers=ended(Outcome.HOLDING)),
+    "one that crashed: at once": Case(True, workers=ended(Outcome.TASK_CRASHED)),
+    "one that succeeded, and so deregistered": Case(
+        False, workers=ended(Outcome.DONE, "Succeeded")
+    ),
+    "one that was sending a result: not before a minute": Case(
+        False, LATER - SECOND, ended(Outcome.PUSHING)
+    ),
+    "one that was sending a result: a minute later": Case(True, LATER, ended(Outcome.PUSHING)),
+    "one that is Running": Case(False, workers=(make_worker("Running", NAME),)),
+    "one that is Running, though a pod of it has gone": Case(
+        False, NOON + 10 * MINUTE, (make_worker("Running", NAME),), gone(ended=True)
+    ),
+    "a pod that is gone and had ended: at once": Case(True, departed=gone(ended=True)),
+    "a pod that was removed while it ran: not before its grace and a minute": Case(
+        False, NOON + 2 * MINUTE - SECOND, departed=gone(ended=False)
+    ),
+    "not for ever": Case(False, NOON + 15 * MINUTE, ended(Outcome.HOLDING)),
+    "almost a quarter of an hour long": Case(
+        True, NOON + 15 * MINUTE - SECOND, ended(Outcome.HOLDING)
+    ),
+}
+
+
+@table(LISTED_NOWHERE)
+def test_deregistered_without_a_list_is(case: Case) -> None:
+    reap = ended_services(case.workers, case.departed, case.at)
     assert reap == ((case.service,) if case.reaped else ())
 
 

@@ -1,7 +1,7 @@
 """The status: conditions in both directions, what kstatus makes of it, and what a restart reads."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ from computepool_operator.status import (
     recall,
     worth_an_event,
 )
-from computepool_operator.workers import WorkerCounts
+from computepool_operator.workers import WorkerCounts, WorkerState
 
 MANAGER = "lab.a100-d06a26067fa64217bf0781e0aaf2f45b"
 SEEN = Memory(judged=frozenset(), reported_at=NOON)
@@ -190,10 +190,16 @@ class TestFields:
         status = built(
             facts(
                 instruction="OK",
-                waiting_tasks=12,
                 saturation=0.5,
-                counts=WorkerCounts(pending=2, starting=1, running=3, ending=2, succeeded=3),
-                memory=replace(SEEN, gone_succeeded=37, gone_failed=1),
+                counts=WorkerCounts(pending=2, starting=1, running=3, ending=2, succeeded=4),
+                memory=replace(
+                    SEEN,
+                    waiting_tasks=12,
+                    # One has ended that is yet to be judged.
+                    judged=frozenset((f"a100-{n}", WorkerState.SUCCEEDED) for n in range(3)),
+                    gone_succeeded=37,
+                    gone_failed=1,
+                ),
             )
         )
         assert status.instruction == "OK"
@@ -221,17 +227,25 @@ class TestFields:
 
     def test_unknown_is_never_zero(self) -> None:
         broken = facts(Reason.COMPUTE_API_UNAVAILABLE, counts=None, registered=None)
-        known = facts(instruction="OK", waiting_tasks=12, saturation=0.5)
-        status = built(known, broken)
+        twelve = replace(SEEN, waiting_tasks=12)
+        known = facts(instruction="OK", saturation=0.5, memory=twelve)
+        status = built(known, replace(broken, memory=twelve))
         assert (status.tasks.waiting, status.instruction) == (12, "OK")
         assert (status.saturation, status.workers.active) == ("0.50", 2)
 
-    def test_totals_before_the_first_look_are_not_doubled(self) -> None:
-        # What the status said counts the finished Jobs that are still kept.
-        before_first_look = Memory(gone_succeeded=40, reported_at=NOON)
-        counts = WorkerCounts(succeeded=3)
-        status = built(facts(Reason.SECRET_MISSING, memory=before_first_look, counts=counts))
-        assert status.workers.succeeded == 40
+    def test_what_was_held_against_a_node_or_a_task_last_comes_first(self) -> None:
+        minutes = [timedelta(minutes=minute) for minute in range(600)]
+        crashes = tuple(Crashes(f"Task-{n}-a-b-c", 1, NOON + m, "") for n, m in enumerate(minutes))
+        quarantined = tuple(
+            Quarantine(f"node-{n}", "", NOON + m, NOON + HOUR) for n, m in enumerate(minutes)
+        )
+        memory = replace(SEEN, crashes=crashes, quarantined=quarantined)
+        status = PoolStatus.model_validate(built(facts(memory=memory)).to_body())
+        assert (status.poison_tasks[0].task, len(status.poison_tasks)) == ("Task-599-a-b-c", 512)
+        assert (status.quarantined_nodes[0].name, len(status.quarantined_nodes)) == (
+            "node-599",
+            512,
+        )
 
     def test_an_open_circuit_says_since_when(self) -> None:
         failing = Backoff(rounds=1, retry_at=NOON + HOUR)
@@ -248,28 +262,34 @@ class TestFields:
 
 times = st.integers(-100_000, 100_000).map(lambda seconds: NOON + seconds * SECOND)
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=60)
+NODES = (("node-1", 2), ("node-2", 1))
 
 
 @st.composite
 def memories(draw: st.DrawFn) -> Memory:
     """Memories that a plan can leave, as far as a status keeps them."""
     waiting = draw(st.integers(0, 50))
-    futile = Backoff(draw(st.integers(1, 9)), draw(times), tasks=waiting)
+    futile = Backoff(draw(st.integers(1, 9)), draw(times), tasks=draw(st.integers(1, 50)))
     failing = Backoff(draw(st.integers(1, 9)), draw(times))
+    names = draw(st.sets(st.sampled_from([f"a100-{n}" for n in range(6)])))
+    ended = [WorkerState.SUCCEEDED, WorkerState.FAILED]
     return Memory(
-        waiting_tasks=waiting,
-        futile=draw(st.sampled_from([None, futile])) if waiting else None,
+        judged=frozenset((name, draw(st.sampled_from(ended))) for name in names),
+        waiting_tasks=draw(st.sampled_from([None, waiting])),
+        unclaimed_since=draw(st.sampled_from([(), (("a100_x-1", draw(times)),)])),
+        given_up=draw(st.frozensets(st.sampled_from(["a100-y", "a100-z"]))),
+        futile=draw(st.sampled_from([None, futile])),
         consecutive_failures=draw(st.integers(0, 9)),
         last_failure=draw(texts),
         failing=draw(st.sampled_from([None, failing])),
         reported_at=draw(st.none() | times),
         resume=draw(st.none() | texts),
         quarantined=tuple(
-            Quarantine(node, draw(texts), draw(times), draw(times))
-            for node in draw(st.sampled_from([(), ("node-1",), ("node-1", "node-2")]))
+            Quarantine(node, draw(texts), NOON + since * SECOND, draw(times))
+            for node, since in draw(st.sampled_from([(), NODES[:1], NODES]))
         ),
         crashes=tuple(
-            Crashes(task, draw(st.integers(1, 9)), draw(times), draw(texts))
+            Crashes(task, draw(st.integers(1, 9)), draw(times), draw(texts), draw(st.booleans()))
             for task in draw(st.sampled_from([(), ("Task-1-a-b-c",)]))
         ),
         gone_succeeded=draw(st.integers(0, 99)),
@@ -283,7 +303,6 @@ def written_and_read(memory: Memory, reason: Reason = Reason.NO_TASKS, text: str
         facts(
             verdict=Verdict(reason, text),
             memory=memory,
-            waiting_tasks=memory.waiting_tasks,
             counts=WorkerCounts(),
         )
     )
@@ -330,9 +349,6 @@ class TestRecall:
 
     def test_a_new_pool_has_nothing_to_remember(self) -> None:
         assert recall(NEW) == Memory()
-
-    def test_what_ended_is_found_out_again(self) -> None:
-        assert recall(built(facts())).judged is None
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,6 @@ class World:
             manager_id="pool-00000000000000000000000000000000",
             selector="",
             counts=count(seen),
-            waiting_tasks=self.memory.waiting_tasks,
         )
         written = build_status(self.status, facts, self.now).to_body()
         self.status = PoolStatus.model_validate(written)
