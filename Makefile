@@ -22,8 +22,8 @@ demo-down: .venv/.synced ## Take the demo down; nothing of it is left.
 	@$(PYTHON) -m demo down --state $(DEMO_STATE)
 
 .PHONY: test
-test: lint ## Check everything: lint, unit, contract, cluster and end-to-end tests.
-	@$(PYTHON) -m pytest tests/unit tests/contract tests/processes tests/cluster tests/e2e
+test: lint ## Check everything: lint, and all tests in a few processes side by side.
+	@$(PYTHON) -m lanes $(LANES)
 
 .PHONY: unit
 unit: .venv/.synced ## Run the tests that need no cluster.

@@ -11,6 +11,7 @@ from stage import images, operator
 from stage.images import Images
 from testcluster.cluster import Cluster
 from testcluster.fixtures import CHOICE, reporter
+from testcluster.ways import Choice
 
 IMAGES = pytest.StashKey[Images]()
 
@@ -30,8 +31,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def built_images(cluster: Cluster, request: pytest.FixtureRequest) -> Images:
-    """Give both images, built for the cluster of the session."""
+def built_images(way: Choice, request: pytest.FixtureRequest) -> Images:
+    """Give both images, built for clusters of the session's way."""
     return request.config.stash[IMAGES]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from stage.images import Images
-from testcluster.fixtures import CHOICE
 from testcluster.images import REPOSITORY
+from testcluster.ways import Choice
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -32,9 +32,9 @@ def demo(command: str, state: Path) -> str:
 
 
 def test_the_demo_plays_twice_in_a_row_and_leaves_nothing_behind(
-    request: pytest.FixtureRequest, built_images: Images
+    way: Choice, built_images: Images
 ) -> None:
-    if request.config.stash[CHOICE].way == "kubeconfig":
+    if way.way == "kubeconfig":
         pytest.skip("the demo brings up a cluster of its own, and tests were given one")
     state = Path(tempfile.mkdtemp(prefix="computepool-demo-"))
     try:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from testcluster import binaries, embedded, kind, packages, ways
+from testcluster.cache import cache_folder, locked
 from testcluster.cluster import Cluster
 from testcluster.progress import Progress
 from testcluster.ways import Choice
@@ -47,16 +48,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if not wanted.intersection(CLUSTER_FIXTURES):
+    if not wanted & {"control_plane", "way"}:
         return
     report = reporter(session.config)
     if _choice(session.config).way == "embedded":
         needed: tuple[packages.Package, ...] = packages.CONTROL_PLANE
-        if "cluster" in wanted and os.geteuid() == 0:
+        if "way" in wanted and os.geteuid() == 0:
             needed = (*packages.NODE, *packages.IMAGES)
-        packages.ensure(needed, "The test cluster", report)
-        embedded.sweep(report)
-        binaries.ensure(report)
+        # Several sessions may start together, and are not to do the same at the same time.
+        with locked(cache_folder() / "session.lock", report):
+            packages.ensure(needed, "The test cluster", report)
+            embedded.sweep(report)
+            binaries.ensure(report)
 
 
 @pytest.fixture(scope="session")
@@ -70,10 +73,17 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Give a cluster with a node that runs pods; skipped, with the reason, if there can be none."""
-    if _choice(request.config).way == "embedded" and os.geteuid() != 0:
+def way(request: pytest.FixtureRequest) -> Choice:
+    """Give the way to a node that runs pods; skipped, with the reason, if there is none."""
+    choice = _choice(request.config)
+    if choice.way == "embedded" and os.geteuid() != 0:
         pytest.skip(ways.NEEDS_ROOT)
+    return choice
+
+
+@pytest.fixture(scope="session")
+def cluster(way: Choice, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Give a cluster with a node that runs pods; skipped, with the reason, if there can be none."""
     with _provided(request, nodes=True) as cluster:
         yield cluster
 

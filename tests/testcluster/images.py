@@ -50,7 +50,7 @@ def operator(engine: str = "buildah", progress: Progress = to_stderr) -> Image:
     return build(
         REPOSITORY / "Dockerfile.operator",
         OPERATOR_TAG,
-        build_args={"BASE": python_base(engine, progress)},
+        build_args={"BASE": python_base(engine)},
         engine=engine,
         progress=progress,
     )
@@ -61,23 +61,15 @@ def worker(engine: str = "buildah", progress: Progress = to_stderr) -> Image:
     return build(
         REPOSITORY / "Dockerfile.worker",
         WORKER_TAG,
-        build_args={"BASE": python_base(engine, progress)},
+        build_args={"BASE": python_base(engine)},
         engine=engine,
         progress=progress,
     )
 
 
-def python_base(engine: str, progress: Progress = to_stderr) -> str:
+def python_base(engine: str) -> str:
     """Return the tag of a base image with Python: Docker pulls one, for buildah one is made."""
-    if engine == "docker":
-        return PUBLIC_BASE
-    packages.require(packages.IMAGES, "Building images")
-    tag = f"{BASE_TAG}:{baseimage.key()}"
-    with _buildah(progress) as buildah:
-        if not buildah.has(tag):
-            folder = baseimage.rootfs(progress)
-            buildah.build(folder / "Dockerfile", tag, {}, {}, folder)
-    return tag
+    return PUBLIC_BASE if engine == "docker" else f"{BASE_TAG}:{baseimage.key()}"
 
 
 def build(
@@ -172,6 +164,10 @@ def _build_archive(
     else:
         packages.require(packages.IMAGES, "Building images")
         with _buildah(progress) as buildah:
+            base = python_base(engine)
+            if base in given.values() and not buildah.has(base):
+                folder = baseimage.rootfs(progress)
+                buildah.build(folder / "Dockerfile", base, {}, {}, folder)
             buildah.build(path, tag, arguments, mounts, context)
             buildah.save(tag, partial)
     partial.rename(archive)

@@ -29,7 +29,7 @@ LEASE = "computepool-operator"
 POOLS = "computepools.compute.alchemiscale.org"
 ALTERED = "cluster.operator.altered"
 ALTERATIONS = "COMPUTEPOOL_TEST_ALTERATIONS"
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 
 
 def install(cluster: Cluster) -> None:
@@ -105,7 +105,11 @@ class OperatorProcess:
     def start(self) -> Self:
         """Start it and wait until it says that it is ready."""
         self.launch()
-        self.wait_until_ready()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.kill()  # it would go on, in the way of those that come after it
+            raise
         return self
 
     def launch(self) -> None:

@@ -332,7 +332,7 @@ def test_the_fault_matrix(pool: Pool, row: Row) -> None:
     )
     for one in row.faults:
         pool.admin.fault(**one)
-    settings = {"spool_dir": str(pool.directory / "spool")} if row.then else {}
+    settings: dict[str, Any] = {"spool_dir": str(pool.directory / "spool")} if row.then else {}
     worker = pool.worker(environment=row.environment, **{**settings, **row.settings})
     scene = Scene(pool, task, worker)
     worker.start()

@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -339,10 +338,8 @@ def test_a_server_that_does_not_answer_delays_leaving_only_a_little(pool: Pool) 
     worker = pool.worker().start()
     until(lambda: worker.logged("task.executing"), what="the Task is being executed")
     pool.admin.fault("service_deregister", "hang", count=None)
-    began = time.monotonic()
     worker.signal(signal.SIGTERM)
     assert worker.wait(10) is Outcome.TERMINATED
-    assert time.monotonic() - began < 10
     assert worker.logged("service.not_deregistered")
 
 
@@ -350,8 +347,7 @@ def test_after_a_gap_in_its_heartbeats_a_worker_asks_whether_it_is_registered(po
     (task,) = pool.admin.add_tasks(1, seconds=60)
     worker = pool.worker(heartbeat_interval=0.1, probe_after=0.4).start()
     until(lambda: worker.logged("task.executing"), what="the Task is being executed")
-    fault = {"kind": "status", "status": 503, "count": None, "contains": "pool_job_1"}
-    pool.admin.fault("service_heartbeat", **fault)
+    pool.admin.fault("service_heartbeat", "status", status=503, count=None, contains="pool_job_1")
     until(lambda: worker.logged("heartbeat.failed"), what="heartbeats fail")
     pool.forget_services()
     pool.admin.clear_faults()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from computepool_api.ids import ComputeServiceID
 from computepool_operator import judging, manager, reaping
 from computepool_operator.plan import Plan, plan
 from month.report import report
@@ -54,7 +55,7 @@ def _creates_one_more(*arguments: Any) -> Plan:
 def _reaps_everything(*arguments: Any) -> Plan:
     decided = plan(*arguments)
     services = getattr(arguments[1].instruction, "compute_service_ids", ())
-    reap = tuple(reaping.ComputeServiceID.parse(service) for service in services)
+    reap = tuple(ComputeServiceID.parse(service) for service in services)
     return replace(decided, reap=reap)
 
 

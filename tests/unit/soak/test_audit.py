@@ -64,7 +64,7 @@ def change(version: int, kind: str, name: str, *, what: str = "MODIFIED", **stat
     return Change(0.0, what, {"kind": kind, "metadata": metadata, "status": status})
 
 
-ENDED = {"conditions": [{"type": "Complete", "status": "True"}]}
+ENDED: dict[str, Any] = {"conditions": [{"type": "Complete", "status": "True"}]}
 
 
 @pytest.mark.parametrize(

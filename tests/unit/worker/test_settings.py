@@ -20,8 +20,12 @@ LEAST = {
 MANAGER = "alchemiscale.a100-" + "0" * 32
 
 
-def made(environment: Mapping[str, str] | None = None, **more: Any) -> Settings:
-    return build({**LEAST, **more}, source="settings.yaml", environment=environment or {})
+def made(**more: Any) -> Settings:
+    return made_in({}, **more)
+
+
+def made_in(environment: Mapping[str, str], /, **more: Any) -> Settings:
+    return build({**LEAST, **more}, source="settings.yaml", environment=environment)
 
 
 def test_the_least_settings_are_enough() -> None:
@@ -188,7 +192,7 @@ def test_the_name_is_the_hosts_unless_given() -> None:
 
 
 def test_variables_are_replaced_and_numbers_stay_numbers() -> None:
-    settings = made(
+    settings = made_in(
         {"SCRATCH": "/scratch/job-7", "N": "3", "SCOPES": '["a-b-c"]', "JOB": "0123", "NONE": ""},
         shared_basedir="${SCRATCH}/shared",
         name="${JOB}",
@@ -208,7 +212,7 @@ def test_variables_are_replaced_and_numbers_stay_numbers() -> None:
 
 def test_a_missing_variable_is_named() -> None:
     with pytest.raises(SettingsError) as caught:
-        made({}, scratch_basedir="${SLURM_TMPDIR}/scratch")
+        made_in({}, scratch_basedir="${SLURM_TMPDIR}/scratch")
     assert str(caught.value) == (
         "settings.yaml: scratch_basedir: the environment variable SLURM_TMPDIR is not "
         "set: set it, or write ${SLURM_TMPDIR:-default}"
@@ -221,13 +225,13 @@ def test_the_environment_of_the_stock_clients_fills_what_the_file_leaves_out() -
         "ALCHEMISCALE_ID": "someone",
         "ALCHEMISCALE_KEY": "a-${key}-of-theirs",
     }
-    settings = made(environment, api_url=None, identifier=None, key=None)
+    settings = made_in(environment, api_url=None, identifier=None, key=None)
     assert settings.api_url == "https://other.example.org"
     assert (settings.identifier, settings.key) == ("someone", "a-${key}-of-theirs")
-    assert made(environment).api_url == LEAST["api_url"]
+    assert made_in(environment).api_url == LEAST["api_url"]
 
 
 def test_the_variables_that_a_key_came_from_are_known_to_be_secret() -> None:
-    settings = made({"PASS": "x", "USER": "y"}, key="${PASS}", identifier="${USER}")
+    settings = made_in({"PASS": "x", "USER": "y"}, key="${PASS}", identifier="${USER}")
     assert settings.key == "x"
     assert set(settings.secret_variables) == {"ALCHEMISCALE_KEY", "PASS"}

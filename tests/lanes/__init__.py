@@ -1,0 +1,1 @@
+"""Runs all tests in a few pytest processes side by side: most of them wait most of the time."""
