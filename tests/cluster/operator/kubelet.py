@@ -40,7 +40,7 @@ class Kubelet:
     def join(self) -> None:
         """Let the node exist: the control plane removes pods from a node that does not.
 
-        It holds a silent node for lost after 40 s, which is longer than a test takes.
+        Here it never holds a silent node for lost; elsewhere after 40 s, longer than a test takes.
         """
         body = {"metadata": {"name": self.node}, "spec": {"unschedulable": True}}
         self._kube.call("POST", "/api/v1/nodes", json=body)

@@ -16,7 +16,7 @@ from cluster.operator.altered import CrashPoint
 from cluster.operator.kube import Kube
 from cluster.operator.nursery import ForkedOperator, Nursery
 from cluster.operator.process import LEASE, SYSTEM
-from cluster.operator.world import World
+from cluster.operator.world import PATIENCE, World
 
 from computepool_api.outcomes import Outcome
 from testcluster.cluster import Cluster
@@ -64,7 +64,7 @@ def start(operator: ForkedOperator, point: CrashPoint) -> None:
 
 def start_again(operator: ForkedOperator) -> None:
     """Wait until it has killed itself, and start it as it is."""
-    operator.wait(15)
+    operator.wait(PATIENCE)
     assert "traceback" not in operator.log.lower(), operator.log
     operator.alterations = {}
     operator.launch()

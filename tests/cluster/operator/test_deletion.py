@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cluster.operator.process import OperatorProcess, assert_log_is_clean
 from cluster.operator.rival import Rival
-from cluster.operator.world import SECRET, World, manager_name
+from cluster.operator.world import PATIENCE, SECRET, World, manager_name
 
 from computepool_api.outcomes import Outcome
 from simulator.process import SimulatorProcess
@@ -31,10 +31,10 @@ def hurried(account: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert_log_is_clean(operator)
 
 
-def assert_gone(world: World, seconds: float = 15.0) -> None:
+def assert_gone(world: World, seconds: float = PATIENCE) -> None:
     """The pool is gone, and nothing is left of it anywhere."""
     world.until("the pool is gone", lambda: not world.pool(), seconds)
-    world.until("its Jobs are gone", lambda: not world.jobs(), 5)
+    world.until("its Jobs are gone", lambda: not world.jobs())
     names = [manager.name for manager in world.admin.managers()]
     assert manager_name(world.namespace) not in names
     assert world.admin.services() == []
@@ -61,7 +61,7 @@ def test_before_it_was_ever_connected(world: World) -> None:
     world.create_pool()
     world.ready_for("SecretMissing")
     world.delete_pool()
-    assert_gone(world, 5)
+    assert_gone(world)
 
 
 def test_with_workers_that_have_not_claimed(world: World) -> None:
@@ -112,7 +112,7 @@ def test_a_worker_that_died_while_the_pool_drains_is_reaped(world: World) -> Non
     world.delete_pool()
     world.ready_for("Draining")
     world.kubelet.kill(one, Outcome.HOLDING, task)
-    world.until("its Task waits", lambda: world.admin.task(task).status == "waiting", 5)
+    world.until("its Task waits", lambda: world.admin.task(task).status == "waiting")
     assert service not in [found.id for found in world.admin.services()]
     world.deregister(other_service)
     world.kubelet.finish(other)
@@ -159,8 +159,8 @@ def test_with_the_server_gone_it_goes_after_a_while_and_says_so(
         if with_workers:
             world.kubelet.claim(world.new_pods(1)[0])
     world.delete_pool()
-    world.until("the pool is gone", lambda: not world.pool(), 45)
-    world.until("its Jobs are gone", lambda: not world.jobs(), 5)
+    world.until("the pool is gone", lambda: not world.pool())
+    world.until("its Jobs are gone", lambda: not world.jobs())
     (event,) = world.until("an event", lambda: world.events("NotDeregistered"))
     assert "without deregistering" in event["message"]
 

@@ -44,7 +44,7 @@ def test_a_short_cut_costs_nothing(world: World, operator: OperatorProcess, prox
     world.until("the operator has noticed", lambda: operator.events("watch broken, trying again"))
     assert len(world.created()) == 2
     proxy.mend()
-    world.until("the replacement", lambda: len(world.created()) == 3, 30)
+    world.until("the replacement", lambda: len(world.created()) == 3)
     world.workers(succeeded=1, active=2)
     assert world.most_active() == 2
     assert len(world.admin.managers()) == 1
@@ -72,7 +72,7 @@ def test_a_job_whose_creation_is_put_off_is_created_later(
     fault = proxy.answer(r"POST .*/jobs$", status, reason)
     world.admin.add_tasks(2)
     world.create_pool()
-    world.new_pods(2, seconds=20)
+    world.new_pods(2)
     assert fault.struck == 1
     world.cycles(1)
     assert len(world.created()) == 2
@@ -85,7 +85,7 @@ def test_a_job_whose_creation_is_done_but_not_answered_is_not_created_twice(
     fault = proxy.lose(r"POST .*/jobs$", count=2)
     world.admin.add_tasks(3)
     world.create_pool(maxComputeServices=3)
-    world.new_pods(3, seconds=20)
+    world.new_pods(3)
     assert fault.struck == 2
     world.workers(active=3)
     world.cycles(2)
@@ -105,7 +105,7 @@ def test_conflicts_are_settled_by_looking_again(
     (pod,) = world.new_pods(1)
     world.kubelet.claim(pod)
     world.delete_pool()
-    world.until("the pool is gone", lambda: not world.pool(), 25)
+    world.until("the pool is gone", lambda: not world.pool())
     assert [fault.struck for fault in faults] == [2, 1]
     assert world.admin.managers() == []
 
@@ -118,7 +118,7 @@ def test_a_status_that_cannot_be_written_does_not_end_the_loop(
     fault = proxy.answer(r"PATCH .*/a100/status$", 503, "ServiceUnavailable", count=2)
     world.admin.add_tasks(1)
     world.new_pods(1)
-    world.until("its status is written", lambda: world.status()["workers"]["active"] == 1, 25)
+    world.until("its status is written", lambda: world.status()["workers"]["active"] == 1)
     assert fault.struck == 2
     assert len(world.created()) == 1
 
@@ -136,4 +136,4 @@ def test_a_watch_that_is_too_old_is_begun_anew(
     world.until("watches are back", lambda: len(operator.events("watch broken, trying again")) > 1)
     (pod,) = world.pods()
     world.kubelet.claim(pod)
-    world.workers(running=1, seconds=30)
+    world.workers(running=1)

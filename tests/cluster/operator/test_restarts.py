@@ -36,7 +36,7 @@ def test_the_registration_is_adopted(world: World, process: OperatorProcess) -> 
         assert process.terminate() == 0, "SIGTERM ends it in order"
         took = time.monotonic() - told
         print(f"ended {took:.1f} s after SIGTERM")
-        assert took < 4
+        assert took < 10
     assert [manager.id for manager in world.admin.managers()] == [before]
     assert world.status()["computeManagerID"] == before
     assert len(world.created()) == 2

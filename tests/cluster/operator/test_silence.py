@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cluster.operator.process import OperatorProcess
 from cluster.operator.proxy import Proxy
-from cluster.operator.world import World
+from cluster.operator.world import PATIENCE, World
 
 pytestmark = pytest.mark.cluster
 
@@ -17,7 +17,7 @@ SILENCE = 3.0
 """Seconds without a word on a watch that this operator stands: others stand 90, for a bookmark a
 minute, and so never have to try again while all is well. This one does so all the while."""
 
-PATIENCE = 0.02
+HURRY = 0.02
 """Of the time that others wait for an answer of the compute API, 30 or 60 s."""
 
 
@@ -29,7 +29,7 @@ def operator(world: World, config_file: Path, tmp_path: Path) -> Iterator[Operat
         config_file,
         tmp_path / "log",
         namespaces=[world.namespace],
-        alterations={"values": values, "patience": PATIENCE},
+        alterations={"values": values, "patience": HURRY},
     )
     with process:
         yield process
@@ -46,7 +46,7 @@ def test_a_watch_that_is_silently_dead_is_found_out(
     proxy.silence()
     silent_since = time.monotonic()
     world.kubelet.finish(world.pods()[0])
-    world.new_jobs(3, SILENCE + 10)
+    world.new_jobs(3, SILENCE + PATIENCE)
     print(f"found out after {time.monotonic() - silent_since:.1f} s")
     assert world.most_active() == 2
     assert operator.runs
@@ -57,10 +57,10 @@ def test_a_server_that_hangs_is_away(world: World, operator: OperatorProcess) ->
     world.ready_for("NoTasks")
     world.admin.fault("manager_instruction", "hang", count=None)
     world.admin.add_tasks(1)
-    ready = world.ready_for("ComputeAPIUnavailable", seconds=25)
+    ready = world.ready_for("ComputeAPIUnavailable")
     assert ready["status"] == "Unknown"
     assert "/instruction" in ready["message"]
     assert world.created() == []
     world.admin.clear_faults()
-    world.new_pods(1, seconds=25)
+    world.new_pods(1)
     assert operator.runs

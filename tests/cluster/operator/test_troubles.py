@@ -35,7 +35,7 @@ def test_a_missing_secret_is_named_and_used_once_it_is_there(world: World) -> No
     world.ready_for("SecretMissing")
     assert_stalled(world, f"There is no Secret {SECRET} in namespace {world.namespace}")
     world.create_secret()
-    assert world.ready_for("NoTasks", seconds=5)["status"] == "True"
+    assert world.ready_for("NoTasks", seconds=10)["status"] == "True"
     assert world.condition("Stalled")["status"] == "False"
 
 
@@ -45,7 +45,7 @@ def test_a_secret_without_a_key_is_named_with_what_it_lacks(world: World) -> Non
     world.ready_for("SecretIncomplete")
     assert_stalled(world, f"The Secret {SECRET} has no key key")
     write_secret(world, identifier=IDENTIFIER, key=KEY)
-    world.ready_for("NoTasks", seconds=5)
+    world.ready_for("NoTasks", seconds=10)
 
 
 def test_wrong_credentials_are_said_and_corrected_ones_used_within_a_cycle(world: World) -> None:
@@ -55,7 +55,7 @@ def test_wrong_credentials_are_said_and_corrected_ones_used_within_a_cycle(world
     assert_stalled(world, f"identity '{IDENTIFIER}'")
     assert "wrong-key" not in json.dumps(world.pool())
     write_secret(world, identifier=IDENTIFIER, key=KEY)
-    world.ready_for("NoTasks", seconds=3)
+    world.ready_for("NoTasks", seconds=10)
 
 
 def test_a_secret_that_changes_while_all_is_well_is_used_at_the_next_token(world: World) -> None:
@@ -118,7 +118,7 @@ def test_a_server_that_is_broken_leaves_ready_unknown_until_it_is_well(
     assert len(world.created()) == 1, "nothing is decided on what is not known"
     assert world.status()["tasks"]["waiting"] == 1, "what was known stays"
     world.admin.clear_faults()
-    world.new_pods(2, seconds=20)
+    world.new_pods(2)
     world.until("it is known again", lambda: world.condition("Ready")["status"] == "True")
 
 
@@ -141,7 +141,7 @@ def test_short_faults_and_slowness_are_not_even_noticed(world: World) -> None:
     world.admin.fault("manager_status", "truncate", skip=1)
     world.admin.fault("manager_*", "latency", seconds=0.3, count=10)
     world.admin.rotate_tokens()
-    world.cycles(3, seconds=30)
+    world.cycles(3)
     known = [c.thing.get("status", {}) for c in world.changes if c.kind == "computepools"]
     assert {status.get("reason") for status in known} <= {None, "Pending", "NoTasks"}
 

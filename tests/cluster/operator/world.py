@@ -30,6 +30,8 @@ from testcluster.cluster import Cluster
 SECRET = "alchemiscale-compute"
 IDENTIFIER, KEY = "compute-identity", "compute-key"
 WATCHED = ("computepools", "jobs", "pods", "events")
+PATIENCE = 45.0
+"""Seconds: more than anything takes on a machine that has other things to do as well."""
 T = TypeVar("T")
 
 
@@ -234,7 +236,7 @@ class World:
 
     # waiting
 
-    def until(self, what: str, holds: Callable[[], T], seconds: float = 15.0) -> T:
+    def until(self, what: str, holds: Callable[[], T], seconds: float = PATIENCE) -> T:
         """Wait until something holds, and return it; look again at every change and every 50 ms.
 
         The server has no watch, hence the 50 ms.
@@ -248,7 +250,7 @@ class World:
             with self._news:
                 self._news.wait(0.05)
 
-    def cycles(self, number: int, pool: str = "a100", seconds: float = 15.0) -> None:
+    def cycles(self, number: int, pool: str = "a100", seconds: float = PATIENCE) -> None:
         """Wait until the operator has asked the server so many times more about a pool."""
         manager = self.status(pool)["computeManagerID"]
         last = self.admin.audit()[-1].sequence
@@ -259,26 +261,26 @@ class World:
 
         self.until(f"{number} cycles", asked, seconds)
 
-    def ready_for(self, reason: str, name: str = "a100", seconds: float = 15.0) -> Body:
+    def ready_for(self, reason: str, name: str = "a100", seconds: float = PATIENCE) -> Body:
         """Wait until a pool has a reason; return its condition Ready."""
         self.until(f"{name}: {reason}", lambda: self.reason(name) == reason, seconds)
         return self.condition("Ready", name)
 
-    def new_pods(self, number: int, pool: str = "a100", seconds: float = 15.0) -> list[str]:
+    def new_pods(self, number: int, pool: str = "a100", seconds: float = PATIENCE) -> list[str]:
         """Wait until a pool has so many unfinished pods; return their names."""
         self.until(f"{number} pods", lambda: len(self.pods(pool)) == number, seconds)
         return self.pods(pool)
 
-    def new_jobs(self, number: int, seconds: float = 15.0) -> list[Change]:
+    def new_jobs(self, number: int, seconds: float = PATIENCE) -> list[Change]:
         """Wait until so many Jobs have been created in all; return their creations."""
         self.until(f"{number} Jobs in all", lambda: len(self.created()) == number, seconds)
         return self.created()
 
-    def gone(self, pod: str, seconds: float = 15.0) -> None:
+    def gone(self, pod: str, seconds: float = PATIENCE) -> None:
         """Wait until a pod is seen to have ended or to be going."""
         self.until(f"the end of {pod}", lambda: pod not in self.pods(), seconds)
 
-    def workers(self, pool: str = "a100", seconds: float = 15.0, **numbers: int) -> None:
+    def workers(self, pool: str = "a100", seconds: float = PATIENCE, **numbers: int) -> None:
         """Wait until a pool's status counts so many workers of the kinds that are named."""
 
         def agrees() -> bool:
