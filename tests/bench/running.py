@@ -74,9 +74,23 @@ def dummy_chain(python: str) -> list[Any] | None:
     return chain
 
 
-def run(service: Service, simulator: SimulatorProcess, *, tasks: int, chain: Any) -> Seen:
-    """Let ``service`` execute ``tasks`` Tasks, one after the other. Raises BenchError."""
+def run(
+    service: Service,
+    simulator: SimulatorProcess,
+    *,
+    tasks: int,
+    chain: Any,
+    bytecode: Path,
+    token_seconds: float = 0.0,
+) -> Seen:
+    """Let ``service`` execute ``tasks`` Tasks, one after the other. Raises BenchError.
+
+    Compiled modules are kept in the folder ``bytecode``: images have them, checkouts may not, and a
+    start without them takes twice as long. The server takes ``token_seconds`` for a token.
+    """
     simulator.admin.reset()
+    if token_seconds:
+        simulator.admin.fault("token", "latency", seconds=token_seconds, count=None)
     # Both forms are read by the worker, and this one by every version of the stock service's client
     # that was met.
     simulator.admin.set(transformation_form="json_string")
@@ -92,7 +106,7 @@ def run(service: Service, simulator: SimulatorProcess, *, tasks: int, chain: Any
             started = time.time()
             process = subprocess.Popen(
                 [*service.command, str(settings)],
-                env={**os.environ, "HOME": folder, **service.environment},
+                env=_environment(service, folder, bytecode),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -103,6 +117,12 @@ def run(service: Service, simulator: SimulatorProcess, *, tasks: int, chain: Any
             said = log.read_text(errors="replace")[-2000:]
             raise BenchError(f"{service.name} ended with {process.returncode}: {said}")
     return _seen(simulator, started, parent, whole, tasks)
+
+
+def _environment(service: Service, home: str, bytecode: Path) -> dict[str, str]:
+    given = {**os.environ, **service.environment}
+    given.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**given, "HOME": home, "PYTHONPYCACHEPREFIX": str(bytecode)}
 
 
 def _settings(simulator: SimulatorProcess, folder: str, tasks: int) -> dict[str, Any]:

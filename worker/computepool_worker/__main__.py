@@ -9,8 +9,7 @@ from computepool_worker.stop_signal import StopSignal
 
 def main() -> int:
     """Run the worker and return its exit code (see `computepool_api.outcomes`)."""
-    # Listening to signals comes first, then the child with its long imports, and only then what
-    # takes this process time to import.
+    # Listening to signals comes first, then what takes this process time to import.
     stop = StopSignal(time.monotonic)
     stop.install()
     from computepool_worker import cli

@@ -1,8 +1,4 @@
-"""Starting the child process.
-
-It needs no event loop and imports little, so that the child's long imports begin before the
-parent's own.
-"""
+"""Starting the child process, without an event loop, and writing requests to it."""
 
 import contextlib
 import os

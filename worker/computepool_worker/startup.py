@@ -49,6 +49,16 @@ def _run(
     except ValueError as error:
         raise CannotStartError(Outcome.SETTINGS_INVALID, str(error)) from None
     log = _prepare(settings).bind(service=identity)
+    # httpx would import its own command line, and where there are rich and pygments that takes
+    # longer than all the rest of this process's start: a None here is "no such module" to it.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
+    # What this process imports comes before the child, whose imports take seconds: side by side on
+    # one processor they would make each other late, and registering has to come first.
+    import asyncio
+
+    from computepool_worker.service import serve
+
     start_child = functools.partial(
         child_start.start,
         child_start.command(environment),
@@ -64,15 +74,6 @@ def _run(
     log.info("worker.started", child=child.process.pid)
     if settings.not_used:
         log.warning("settings.not_used", names=" ".join(settings.not_used))
-
-    # httpx would import its own command line, and where there are rich and pygments that takes
-    # longer than all the rest of this process's start: a None here is "no such module" to it.
-    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
-
-    # The event loop and the HTTP library take a while to import: the child does not wait for them.
-    import asyncio
-
-    from computepool_worker.service import serve
 
     return asyncio.run(
         serve(
