@@ -27,7 +27,7 @@ test: lint ## Check everything: lint, and all tests in a few processes side by s
 
 .PHONY: unit
 unit: .venv/.synced ## Run the tests that need no cluster.
-	@$(PYTHON) -m pytest tests/unit tests/contract tests/processes
+	@$(PYTHON) -m pytest tests/unit tests/contract tests/long tests/processes
 
 .PHONY: month
 month: .venv/.synced ## Simulate a month of a pool in a minute; SEED=n for another one.

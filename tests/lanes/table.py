@@ -34,7 +34,7 @@ LANES = (
     Lane("cluster", ("cluster",)),
     Lane("demo", ("e2e/test_demo.py",)),
     Lane("processes", ("processes",), cluster=False),
-    Lane("unit", ("unit", "contract"), cluster=False),
+    Lane("unit", ("unit", "contract", "long"), cluster=False),
 )
 
 

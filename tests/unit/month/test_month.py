@@ -1,4 +1,4 @@
-"""A simulated month, or some days of it; and that it notices when the planner does wrong."""
+"""Some days of a simulated month; and that it notices when the planner does wrong."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -14,8 +14,8 @@ from month.simulation import Month
 from month.timeline import Violation
 
 
-def test_some_days_of_trouble() -> None:
-    month = Month(seed=1, days=2)
+def test_a_day_of_trouble() -> None:
+    month = Month(seed=1, days=1)
     summary = month.run()
     print(report(summary, 0.0))
     assert summary.tasks.keys() <= {"complete", "error", "never ready"}
@@ -34,17 +34,6 @@ def test_without_trouble_nothing_is_lost_and_workers_come_at_once(max_tasks: int
     assert account.outage < 60, "until the operator has started"
     assert account.idle < 0.01 * account.used
     assert account.overhead < 0.02 * account.used
-
-
-@pytest.mark.month
-@pytest.mark.timeout(300)
-def test_a_month_of_trouble() -> None:
-    summary = Month(seed=2026, days=30).run()
-    print(report(summary, 0.0))
-    assert summary.tasks["complete"] > 0.9 * summary.tasks.total()
-    assert summary.account.wasted < 0.01 * summary.account.used
-    assert summary.account.overhead < 0.02 * summary.account.used
-    assert summary.makespan < 1.15 * summary.ideal
 
 
 def _creates_one_more(*arguments: Any) -> Plan:
