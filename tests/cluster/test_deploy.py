@@ -123,7 +123,7 @@ def ensure_namespace(cluster: Cluster, name: str) -> None:
 def installed(control_plane: Cluster) -> Cluster:
     """The cluster with deploy/base applied as docs/install.md says."""
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(BASE))
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{POOLS}", "--timeout=30s")
+    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{POOLS}", "--timeout=90s")
     return control_plane
 
 
@@ -344,7 +344,7 @@ def test_the_operators_namespace_enforces_the_restricted_standard(installed: Clu
     namespace = json.loads(installed.kubectl("get", "namespace", "computepool-system", "-o=json"))
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     selector = "--selector=app.kubernetes.io/name=computepool-operator"
-    installed.kubectl("wait", "--for=create", "pod", selector, here, "--timeout=30s")
+    installed.kubectl("wait", "--for=create", "pod", selector, here, "--timeout=90s")
 
 
 @contextmanager
@@ -408,7 +408,7 @@ def test_the_operator_needs_no_right_that_it_does_not_have(
         apply(installed, [pool])
 
         def wait(condition: str, what: str = "computepool/a100") -> None:
-            installed.kubectl("wait", f"--for={condition}", what, here, "--timeout=30s")
+            installed.kubectl("wait", f"--for={condition}", what, here, "--timeout=90s")
 
         wait("condition=Ready")
         wait("jsonpath={.status.workers.active}=1")
@@ -420,7 +420,7 @@ def test_the_operator_needs_no_right_that_it_does_not_have(
         wait("jsonpath={.status.workers.succeeded}=1")
         assert installed.kubectl("diff", "-f", "-", input=yaml.safe_dump(pool)) == ""
 
-        installed.kubectl("delete", "computepool", "a100", here, "--timeout=30s")
+        installed.kubectl("delete", "computepool", "a100", here, "--timeout=90s")
         assert server.admin.managers() == []
         assert installed.kubectl("get", "jobs", here, "-o", "name") == ""
         events = json.loads(installed.kubectl("get", "events", here, "-o", "json"))["items"]
@@ -439,7 +439,7 @@ def end_job(cluster: Cluster, namespace: str, job: str) -> None:
     """Let the pod of a Job have succeeded, as a kubelet would say it."""
     here = f"--namespace={namespace}"
     selector = f"--selector=batch.kubernetes.io/job-name={job}"
-    cluster.kubectl("wait", "--for=create", "pod", selector, here, "--timeout=30s")
+    cluster.kubectl("wait", "--for=create", "pod", selector, here, "--timeout=90s")
     pod = cluster.kubectl("get", "pod", selector, here, "-o", "name").strip()
     status = {"status": {"phase": "Succeeded"}}
     options = ["--subresource=status", "--type=merge", "-p", json.dumps(status)]

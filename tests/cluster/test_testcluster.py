@@ -180,7 +180,7 @@ def test_the_node_runs_a_pod_that_prints_and_exits(
     manifest = pod("hello", script, container={"securityContext": restricted})
     run("apply", "-n", namespace, "-f", "-", input=manifest)
     wait_until(
-        lambda: phase(embedded_cluster, namespace, "hello") == "Succeeded", "end", timeout=30
+        lambda: phase(embedded_cluster, namespace, "hello") == "Succeeded", "end", timeout=90
     )
     timing("pod applied, run and seen to have succeeded", started)
     assert run("logs", "hello", "-n", namespace).split() == ["65532", "read-only"]
@@ -199,12 +199,12 @@ def test_with_two_gpus_a_third_pod_stays_pending(embedded_cluster: Cluster, name
     def phases() -> list[str]:
         return sorted(phase(embedded_cluster, namespace, name) for name in names)
 
-    wait_until(lambda: phases() == ["Pending", "Running", "Running"], "two to run", timeout=30)
+    wait_until(lambda: phases() == ["Pending", "Running", "Running"], "two to run", timeout=90)
     pending = next(n for n in names if phase(embedded_cluster, namespace, n) == "Pending")
     run("wait", "--for=condition=PodScheduled=False", f"pod/{pending}", "-n", namespace)
     assert "Insufficient nvidia.com/gpu" in run("describe", "pod", pending, "-n", namespace)
     embedded_cluster.set_gpus(3)
-    wait_until(lambda: phases() == ["Running"] * 3, "the third to run", timeout=30)
+    wait_until(lambda: phases() == ["Running"] * 3, "the third to run", timeout=90)
     embedded_cluster.set_gpus(0)
 
 
@@ -232,7 +232,7 @@ def test_a_service_address_and_this_host_are_reached_from_a_pod(
             wait_until(
                 lambda: phase(embedded_cluster, namespace, "client") == "Succeeded",
                 "the client to be answered",
-                timeout=30,
+                timeout=90,
             )
         finally:
             listening.terminate()
@@ -279,7 +279,7 @@ def test_stop_leaves_nothing_behind_while_a_pod_runs(
         mounted = {"volumeMounts": [{"name": "memory", "mountPath": "/memory"}]}
         manifest = pod("busy", "sleep 600", container=mounted, volumes=[volume])
         running.kubectl("apply", "-f", "-", input=manifest)
-        running.kubectl("wait", "--for=condition=Ready", "pod/busy", "--timeout=30s")
+        running.kubectl("wait", "--for=condition=Ready", "pod/busy", "--timeout=90s")
         assert tunables() == settings
         found = traces(state)
     finally:
@@ -305,7 +305,7 @@ def test_down_after_a_crash_of_up_leaves_nothing_behind(tmp_path: Path) -> None:
         return state is not None and "node" in {process.name for process in state.processes}
 
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as up:
-        wait_until(node_is_starting, "the node to be started", timeout=30)
+        wait_until(node_is_starting, "the node to be started", timeout=90)
         up.kill()
     state = StateFolder(path)
     found = traces(state)

@@ -9,7 +9,7 @@ from e2e.scene import Scene
 from stage.images import STANDIN_TAG
 from written.manifests import HOSTS, Manifest, read
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 CHECK = "job/computepool-check"
 

@@ -14,7 +14,7 @@ from stage.images import Images
 from testcluster.images import REPOSITORY
 from testcluster.ways import Choice
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def demo(command: str, state: Path) -> str:

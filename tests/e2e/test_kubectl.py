@@ -7,20 +7,20 @@ import pytest
 from e2e.recorder import jobs_created
 from e2e.scene import Scene
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 def test_scale_wait_explain_and_get(scene: Scene) -> None:
     scene.admin.add_tasks(6, scope="org-campaign-project", seconds=1.0)
     scene.apply_pool(maxComputeServices=0)
-    scene.kubectl("wait", "--for=condition=Ready", "computepool/a100", "--timeout=30s")
+    scene.kubectl("wait", "--for=condition=Ready", "computepool/a100", "--timeout=90s")
     assert not jobs_created(scene.recorder.changes)
 
     scene.kubectl("scale", "computepool", "a100", "--replicas=2")
-    scene.until("two workers", lambda: len(jobs_created(scene.recorder.changes)) >= 2, 10)
+    scene.until("two workers", lambda: len(jobs_created(scene.recorder.changes)) >= 2, 90)
     assert scene.pool()["status"]["workers"]["active"] <= 2
 
-    scene.until("all Tasks are complete", scene.all_complete, 120)
+    scene.until("all Tasks are complete", scene.all_complete, 300)
     explained = scene.kubectl("explain", "computepool.spec.worker")
     assert "claimLimit" in explained
     assert "podTemplate" in explained

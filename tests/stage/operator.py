@@ -24,10 +24,10 @@ def install(cluster: Cluster, image: Image) -> None:
     _apply(cluster, definitions)
     for definition in definitions:
         name = definition["metadata"]["name"]
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=90s")
     _apply(cluster, [thing for thing in objects if thing not in definitions])
     cluster.kubectl(
-        "rollout", "status", f"deployment/{DEPLOYMENT}", f"-n{NAMESPACE}", "--timeout=120s"
+        "rollout", "status", f"deployment/{DEPLOYMENT}", f"-n{NAMESPACE}", "--timeout=300s"
     )
 
 

@@ -4,7 +4,6 @@ import secrets
 import shutil
 import socket
 import ssl
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +23,15 @@ LOOPBACK = "127.0.0.1"
 # the advertised one, and an address reserved for documentation reaches nobody by mistake.
 NOBODY = "203.0.113.1"
 COMPONENTS = ("scheduler", "controller-manager", "apiserver", "etcd")
-START_TIMEOUT = 60.0
+START_TIMEOUT = 180.0
+# No pod is admitted before its namespace has the ``default`` ServiceAccount, which the
+# controller-manager makes; so that is what a usable control plane has.
+FIRST_FRUIT = "/api/v1/namespaces/default/serviceaccounts/default"
 ATTEMPTS = 3
 
 ADMIN = "admin"
 NODE_NAME = "computepool-node"
-# The controller-manager and the scheduler start together with the API server, which installs the
-# roles meant for them a moment after it has begun to answer. As masters they are not refused (and
-# then slow to try again) in that moment.
+# As a master, the controller-manager needs no account of its own for each of its controllers.
 USERS = {
     ADMIN: ("system:masters",),
     "system:kube-controller-manager": ("system:masters",),
@@ -86,8 +86,11 @@ def start(state: StateFolder, binaries: Binaries, address: str = LOOPBACK) -> Co
             kubeconfig.write(path, plane.server, authority.pair.certificate, user, token)
         try:
             _start_etcd(state, binaries, etcd_port, etcd_peer_port)
-            _start_components(plane, binaries, address, etcd_port)
-            _wait_until_ready(plane, tokens[ADMIN])
+            _start_api_server(plane, binaries, address, etcd_port)
+            _wait_until_answered(plane, tokens[ADMIN], "/readyz", "the API server to be ready")
+            # Not before: the controller-manager gives up on an API server that takes 10 s.
+            _start_controllers(plane, binaries, has_nodes=address != LOOPBACK)
+            _wait_until_answered(plane, tokens[ADMIN], FIRST_FRUIT, "the controllers to work")
         except TestClusterError as error:
             # Somebody took a port between the look and the use of it.
             if attempt == ATTEMPTS or "address already in use" not in str(error):
@@ -141,7 +144,7 @@ def _start_etcd(state: StateFolder, binaries: Binaries, port: int, peer_port: in
     )
 
 
-def _start_components(
+def _start_api_server(
     plane: ControlPlane, binaries: Binaries, address: str, etcd_port: int
 ) -> None:
     pki_folder = plane.authority.folder
@@ -174,6 +177,10 @@ def _start_components(
             "--kubelet-preferred-address-types=InternalIP",
         ],
     )
+
+
+def _start_controllers(plane: ControlPlane, binaries: Binaries, *, has_nodes: bool) -> None:
+    pki_folder = plane.authority.folder
     # No ports of their own, and no client-side throttle: tests create many Jobs at once.
     common = ["--leader-elect=false", "--secure-port=0", "--kube-api-qps=200"]
     plane.state.start(
@@ -200,32 +207,22 @@ def _start_components(
     )
 
 
-def _wait_until_ready(plane: ControlPlane, token: str) -> None:
-    """Wait for the API server, then for the controllers' first fruit.
-
-    No pod is admitted before its namespace has the ``default`` ServiceAccount, which the
-    controller-manager makes; so that is what a usable control plane has.
-    """
+def _wait_until_answered(plane: ControlPlane, token: str, path: str, what: str) -> None:
     trusted = ssl.create_default_context(cafile=plane.authority.pair.certificate)
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(
         base_url=plane.server, verify=trusted, headers=headers, trust_env=False, timeout=5.0
     ) as client:
 
-        def answers(path: str) -> bool:
+        def answers() -> bool:
             try:
                 return client.get(path).status_code == httpx.codes.OK
             except httpx.TransportError:
                 return False
 
-        deadline = time.monotonic() + START_TIMEOUT
-        for path, what in (
-            ("/readyz", "the API server to be ready"),
-            ("/api/v1/namespaces/default/serviceaccounts/default", "the controllers to work"),
-        ):
-            wait_until(
-                lambda path=path: answers(path),  # type: ignore[misc]
-                what,
-                timeout=deadline - time.monotonic(),
-                watched=[p for p in plane.state.processes if p.name in COMPONENTS],
-            )
+        wait_until(
+            answers,
+            what,
+            timeout=START_TIMEOUT,
+            watched=[p for p in plane.state.processes if p.name in COMPONENTS],
+        )

@@ -24,7 +24,7 @@ from testcluster.state import StateFolder
 
 SHADOWED = ("/run", "/var/lib", "/var/log")
 LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), less the closing zero
-START_TIMEOUT = 60.0
+START_TIMEOUT = 180.0
 CONTAINERD_NAMESPACE = "k8s.io"
 
 

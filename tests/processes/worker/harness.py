@@ -19,7 +19,7 @@ from simulator.process import SimulatorProcess
 
 STANDIN = Path(__file__).resolve().parents[2] / "standin" / "child.py"
 STANDIN_COMMAND = shlex.join([sys.executable, str(STANDIN)])
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def until(condition: Callable[[], object], *, what: str, patience: float = PATIENCE) -> Any:
