@@ -103,12 +103,12 @@ def test_holding_is_shown_from_the_claim_to_the_push(pool: Pool) -> None:
     pool.admin.fault("claim", "latency", seconds=0.5, skip=1)
     worker = pool.worker(max_tasks=2).start()
     until(lambda: pool.admin.task(task).status == "running", what="the Task is claimed")
-    until(lambda: worker.holding, what="the worker shows that it holds a Task", patience=5)
+    until(lambda: worker.holding, what="the worker shows that it holds a Task")
     message = worker.message()
     assert message is not None
     assert (message.outcome, message.task) == (Outcome.HOLDING, task)
     until(lambda: pool.admin.task(task).status == "complete", what="the result is stored")
-    until(lambda: not worker.holding, what="the worker shows that it holds none", patience=5)
+    until(lambda: not worker.holding, what="the worker shows that it holds none")
     assert len(pool.admin.services()) == 1
     assert worker.wait() is Outcome.DONE
 
@@ -172,7 +172,7 @@ def test_a_signal_in_the_middle_of_a_task_gives_it_back(pool: Pool, number: sign
     worker = pool.worker().start()
     until(lambda: worker.logged("task.executing"), what="the Task is being executed")
     worker.signal(number)
-    assert worker.wait(10) is Outcome.TERMINATED
+    assert worker.wait(30) is Outcome.TERMINATED
     assert pool.admin.task(task).status == "waiting"
     assert pool.admin.services() == []
     assert pool.pushes() == 0
@@ -190,7 +190,7 @@ def test_a_second_signal_changes_nothing(pool: Pool) -> None:
     until(lambda: worker.logged("worker.leaving"), what="the worker leaves")
     worker.signal(signal.SIGTERM)
     worker.signal(signal.SIGINT)
-    assert worker.wait(10) is Outcome.TERMINATED
+    assert worker.wait(30) is Outcome.TERMINATED
     assert pool.admin.task(task).status == "waiting"
     assert pool.admin.services() == []
 
@@ -208,7 +208,7 @@ def test_a_child_that_ignores_sigterm_is_killed(pool: Pool) -> None:
     (child,) = re.findall(r" child=(\d+)", worker.logged("worker.started")[0])
     until(lambda: _ignores_sigterm(int(child)), what="the child ignores SIGTERM")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(10) is Outcome.TERMINATED
+    assert worker.wait(30) is Outcome.TERMINATED
     assert "code=-9" in worker.logged("child.ended")[0]
 
 
@@ -217,7 +217,7 @@ def test_a_signal_before_the_child_is_ready_ends_it_too(pool: Pool) -> None:
     worker = pool.worker(environment={"COMPUTEPOOL_STANDIN_READY": "hang"}).start()
     until(lambda: pool.admin.services(), what="the service is registered")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(10) is Outcome.TERMINATED
+    assert worker.wait(30) is Outcome.TERMINATED
     assert pool.admin.services() == []
     assert pool.admin.audit(endpoint="claim") == []
 
@@ -227,7 +227,7 @@ def test_a_signal_in_the_first_moment_is_not_lost(pool: Pool) -> None:
     worker = pool.worker().start()
     until(lambda: worker.logged("worker.started"), what="the worker has started")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(10) is Outcome.TERMINATED
+    assert worker.wait(30) is Outcome.TERMINATED
     assert pool.admin.services() == []
     assert pool.admin.audit(endpoint="claim") == []
 
@@ -241,7 +241,7 @@ def test_what_the_science_has_started_ends_with_it(pool: Pool) -> None:
         for key, entry in document
         if key.startswith("ProtocolUnitResult")
     ]
-    until(lambda: not _alive(left), what="the science's own process is gone", patience=5)
+    until(lambda: not _alive(left), what="the science's own process is gone")
 
 
 def test_a_killed_worker_takes_the_science_with_it(pool: Pool) -> None:
@@ -252,7 +252,7 @@ def test_a_killed_worker_takes_the_science_with_it(pool: Pool) -> None:
     child = int(line.rpartition("child=")[2])
     assert _alive(child)
     worker.kill()
-    until(lambda: not _alive(child), what="the child is gone", patience=5)
+    until(lambda: not _alive(child), what="the child is gone")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_without_time_for_the_pause_the_registration_is_left_standing(pool: Pool
     worker = pool.worker(push_pause=60, termination_grace=8.5).start()
     until(lambda: worker.logged("push.pausing"), what="the worker waits")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(10) is Outcome.PUSH_AMBIGUOUS
+    assert worker.wait(30) is Outcome.PUSH_AMBIGUOUS
     assert len(pool.admin.services()) == 1
     assert pool.admin.task(task).status == "running"
     assert worker.logged("service.left_registered")
@@ -108,7 +108,7 @@ def test_a_push_that_outlasts_the_grace_is_of_unknown_fate(pool: Pool) -> None:
     worker = pool.worker(termination_grace=8.5, push_pause=60).start()
     until(lambda: pool.struck(), what="the push is in flight")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(10) is Outcome.PUSH_AMBIGUOUS
+    assert worker.wait(30) is Outcome.PUSH_AMBIGUOUS
     message = worker.message()
     assert message is not None
     assert (message.task, message.detail) == (task, "the push was cut off by SIGTERM")
@@ -172,7 +172,7 @@ def test_a_result_that_waits_does_not_delay_a_stop(pool: Pool) -> None:
     worker = pool.worker().start()
     until(lambda: worker.logged("result.waiting"), what="the result waits")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(10) is Outcome.TERMINATED
+    assert worker.wait(30) is Outcome.TERMINATED
     assert pool.admin.task(task).status == "waiting"
 
 
@@ -339,7 +339,7 @@ def test_a_server_that_does_not_answer_delays_leaving_only_a_little(pool: Pool) 
     until(lambda: worker.logged("task.executing"), what="the Task is being executed")
     pool.admin.fault("service_deregister", "hang", count=None)
     worker.signal(signal.SIGTERM)
-    assert worker.wait(10) is Outcome.TERMINATED
+    assert worker.wait(30) is Outcome.TERMINATED
     assert worker.logged("service.not_deregistered")
 
 
@@ -351,7 +351,7 @@ def test_after_a_gap_in_its_heartbeats_a_worker_asks_whether_it_is_registered(po
     until(lambda: worker.logged("heartbeat.failed"), what="heartbeats fail")
     pool.forget_services()
     pool.admin.clear_faults()
-    assert worker.wait(10) is Outcome.REGISTRATION_LOST
+    assert worker.wait(30) is Outcome.REGISTRATION_LOST
     assert worker.logged("heartbeat.gap")
     assert pool.pushes() == 0
     assert (pool.admin.task(task).status, pool.admin.services()) == ("waiting", [])
