@@ -5,7 +5,7 @@ of the Transformation it is given, and writes a result that the server takes. It
 Python's standard library, because it runs in the worker's image.
 
 ``stand_in``: ``seconds`` (how long, 0), ``units`` (1), ``behaviour`` (ok) and what a behaviour
-needs besides:
+needs besides; ``device_memory`` (bytes) is what it says that it has used of a device:
 
 - ok, raise: a result; a failed result.
 - segfault, abort, killed: death by that signal, half way.
@@ -130,6 +130,7 @@ def _execute(request: Message, answers: IO[bytes]) -> Message:
         "units": units,
         "failures": int(failed),
         "seconds": time.monotonic() - began,
+        "peak_device_memory": stand_in.get("device_memory"),
     }
 
 

@@ -15,9 +15,12 @@ its member ``message`` says what it is. Bulk goes through files that the message
       result, shared, scratch,               writes the file ``result``
       n_retries, keep_shared,
       keep_scratch}
-                                      <──    progress {task, unit, units, name}, any number
+                                      <──    progress {task, unit, units, name,
+                                               transformation, protocol}, any number
                                       <──    done {task, ok, units, failures, seconds,
-                                               cpu_seconds, peak_memory}
+                                               cpu_seconds, peak_memory,
+                                               peak_device_memory, transformation,
+                                               protocol}
                                              or refused {task, fault, detail}
     fail {task, transformation,       ──>    writes a failed result to the file ``result``
       result, exception, traceback}
@@ -36,10 +39,12 @@ its member ``message`` says what it is. Bulk goes through files that the message
   this worker at all (it cannot be decoded, say), and ``host`` if this machine is to blame (a full
   disk, say).
 - ``progress`` says that unit number ``unit`` of ``units`` (counted from 1) begins.
+- ``transformation``, a gufe key, and ``protocol``, the name of a class, are there for the log.
 - ``fail`` is for Tasks that cannot be run because whatever runs them dies. The result has one
   failure, with this ``exception`` (its name) and ``traceback``, and the Task is not executed.
-- ``cpu_seconds`` and ``peak_memory`` (bytes, of the largest process) are of the child and of what
-  it started, for this Task as far as can be told.
+- ``cpu_seconds`` and ``peak_memory`` (bytes) are of the child and of what it started together, for
+  this Task as far as can be told. ``peak_device_memory`` (bytes) is what was in use of the device
+  that was checked, by whomever, and null where nobody can tell.
 - A child that has nothing to say for a Task simply dies; its exit status and the end of its stderr
   tell the rest.
 - A message of an unknown kind is passed over, so that either side can be the newer one.
@@ -121,6 +126,9 @@ class Done:
     seconds: float
     cpu_seconds: float = 0.0
     peak_memory: int = 0
+    peak_device_memory: int | None = None
+    transformation: str = ""
+    protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +139,8 @@ class Begun:
     unit: int
     units: int
     name: str
+    transformation: str = ""
+    protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +230,10 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "facts": dict,
     "cpu_seconds": (int, float),
     "peak_memory": int,
+    "peak_device_memory": (int, type(None)),
     "unit": int,
     "name": str,
+    "protocol": str,
     "exception": str,
     "traceback": str,
     "openmm_platform": (str, type(None)),

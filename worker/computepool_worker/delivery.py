@@ -43,11 +43,12 @@ class _PostponedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A finished result of ``task`` in the file ``result``."""
+    """A finished result of ``task`` in the file ``result``; ``log`` knows of what it is one."""
 
     task: str
     result: Path
     ok: bool
+    log: EventLog
 
 
 class Delivery:
@@ -69,7 +70,6 @@ class Delivery:
         push_time: Callable[[], float],
         on_sending: Callable[[str | None], None],
         on_pushed: Callable[[Parcel], None],
-        log: EventLog,
     ) -> None:
         self._settings = settings
         self._id = service_id
@@ -79,7 +79,6 @@ class Delivery:
         self._push_time = push_time
         self._on_sending = on_sending
         self._on_pushed = on_pushed
-        self._log = log
         self._now = asyncio.get_running_loop().time
         self.in_flight: str | None = None
 
@@ -97,9 +96,7 @@ class Delivery:
             except _PostponedError as postponed:
                 if self._now() + pause > patient_until:
                     raise postponed.error from None
-                self._log.warning(
-                    "result.waiting", task=parcel.task, error=str(postponed), retry_in=pause
-                )
+                parcel.log.warning("result.waiting", error=str(postponed), retry_in=pause)
                 await asyncio.sleep(pause)
             else:
                 return
@@ -110,7 +107,7 @@ class Delivery:
         except ComputeAPIError as error:
             raise _PostponedError(error) from None
         if not held:
-            self._log.error("result.discarded", task=parcel.task, reason="registration lost")
+            parcel.log.error("result.discarded", reason="registration lost")
             raise EndOfLifeError(
                 Ending(
                     Outcome.REGISTRATION_LOST,
@@ -131,7 +128,7 @@ class Delivery:
             await self._not_sent(parcel.task)
             raise
         self.in_flight = None
-        self._log.info("result.pushed", task=parcel.task, ok=parcel.ok, entry=entry)
+        parcel.log.info("result.pushed", ok=parcel.ok, entry=entry)
         self._on_pushed(parcel)
         await asyncio.to_thread(self._spool.drop, parcel.task)
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 _PIECE = 1024 * 1024
 _KEY = re.compile(rb'"([A-Za-z_][A-Za-z0-9_]*-[0-9a-f]{32})"')
+_PROTOCOL = re.compile(
+    rb'"protocol"\s*:\s*\{\s*":gufe-key:"\s*:\s*"([A-Za-z_][A-Za-z0-9_]*)-[0-9a-f]{32}"'
+)
 _ENTRY = re.compile(rb'\[\s*"([A-Za-z_][A-Za-z0-9_]*-[0-9a-f]{32})"\s*,\s*\{')
 # Longer than any key with what stands around it, so that none is missed between two pieces.
 _OVERLAP = 512
@@ -18,10 +21,14 @@ _OVERLAP = 512
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """``digest`` names the fetched body; ``transformation`` is its gufe key, "" where not given."""
+    """``digest`` names the fetched body; the rest is for people, and "" where it is not given.
+
+    ``transformation`` is its gufe key, ``protocol`` the name of its Protocol's class.
+    """
 
     digest: str
-    transformation: str
+    transformation: str = ""
+    protocol: str = ""
 
 
 def fingerprint(body: Path) -> Fingerprint:
@@ -30,7 +37,7 @@ def fingerprint(body: Path) -> Fingerprint:
     The digest is that of the set of its gufe keys and of its size; servers before 0.8 send no keys,
     then it is that of the bytes. Raises OSError.
     """
-    raw, keys, last, size = hashlib.sha256(), set[bytes](), b"", 0
+    raw, keys, last, protocol, size = hashlib.sha256(), set[bytes](), b"", b"", 0
     rest = b""
     with body.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -39,8 +46,9 @@ def fingerprint(body: Path) -> Fingerprint:
             window = rest + piece
             keys.update(_KEY.findall(window))
             last = (_ENTRY.findall(window) or [last])[-1]
+            protocol = (_PROTOCOL.findall(window) or [protocol])[-1]
             rest = window[-_OVERLAP:]
     if not keys:
-        return Fingerprint(raw.hexdigest(), "")
+        return Fingerprint(raw.hexdigest())
     named = hashlib.sha256(b"\n".join([*sorted(keys), str(size).encode()]))
-    return Fingerprint(named.hexdigest(), last.decode("ascii"))
+    return Fingerprint(named.hexdigest(), last.decode("ascii"), protocol.decode("ascii"))

@@ -46,7 +46,7 @@ from computepool_worker.steps import (
 )
 from computepool_worker.stop_signal import StopSignal
 from computepool_worker.termination import TerminationLog
-from computepool_worker.workshop import POISONOUS, NotExecutableError, Workshop
+from computepool_worker.workshop import POISONOUS, NotExecutableError, Workshop, of_what
 
 # What leaving itself may take of the termination grace: deregistering, and removing files.
 _LEAVING_TIME = 8.0
@@ -115,7 +115,6 @@ class Life:
             push_time=self._push_time,
             on_sending=self._note_sending,
             on_pushed=self._note_pushed,
-            log=log,
         )
         self._progress = Progress()
         self._began = self._now()
@@ -245,25 +244,26 @@ class Life:
     async def _obtain(self, task: str, directories: TaskDirectories, log: EventLog) -> Parcel:
         """Get the result of a fetched Task: from the spool, or by having it executed."""
         what = await asyncio.to_thread(fingerprint, directories.transformation)
-        log = log.bind(transformation=what.transformation or None)
+        log = log.bind(transformation=what.transformation or None, protocol=what.protocol or None)
         found = await asyncio.to_thread(self._spool.find, task, what, directories.result)
         if found is not None:
             log.info("task.found_in_spool", ok=found.ok, created=found.created)
-            return Parcel(task, directories.result, found.ok)
+            return Parcel(task, directories.result, found.ok, log)
         began = self._now()
         story = self._poison_story(task)
         if story is None:
             log.info("task.executing")
-            done = await self._workshop.execute(task, directories)
+            done = await self._workshop.execute(task, directories, log)
         else:
             log.warning("task.poisonous", story=story)
-            done = await self._workshop.fail(task, directories, POISONOUS, story)
+            done = await self._workshop.fail(task, directories, POISONOUS, story, log)
+        log = of_what(log, done)
         self._account(done, self._now() - began, log)
         await settled(
             asyncio.to_thread(self._spool.keep, task, what, directories.result, ok=done.ok),
             self._push_time,
         )
-        return Parcel(task, directories.result, done.ok)
+        return Parcel(task, directories.result, done.ok, log)
 
     def _poison_story(self, task: str) -> str | None:
         try:
@@ -274,6 +274,7 @@ class Life:
             return None
 
     def _account(self, done: Done, wall: float, log: EventLog) -> None:
+        device = done.peak_device_memory
         log.info(
             "task.executed",
             ok=done.ok,
@@ -283,10 +284,12 @@ class Life:
             wall_seconds=wall,
             cpu_seconds=done.cpu_seconds,
             peak_memory_mib=done.peak_memory // 2**20,
+            peak_device_memory_mib=None if device is None else device // 2**20,
         )
+        of_device = "" if device is None else f" and {device / 2**20:.0f} MiB of the device's"
         self._resources = (
             f"{done.task}: {done.units} units in {wall:.0f} s, {done.cpu_seconds:.0f} s of CPU, "
-            f"at most {done.peak_memory / 2**20:.0f} MiB of memory"
+            f"at most {done.peak_memory / 2**20:.0f} MiB of memory{of_device}"
         )
 
     def _note_sending(self, task: str | None) -> None:

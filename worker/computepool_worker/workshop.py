@@ -53,7 +53,7 @@ class Workshop:
         try:
             ready = await self._child.ready(self._settings.ready_timeout)
         except ChildLostError as error:
-            self._tell_of("device.unfit", error)
+            _tell_of("device.unfit", error, self._log)
             raise EndOfLifeError(Ending(Outcome.DEVICE_UNFIT, task, str(error))) from None
         if not ready.ok:
             self._log.error("device.unfit", reason=ready.reason, **ready.facts)
@@ -61,11 +61,12 @@ class Workshop:
         self._is_fit = True
         self._log.info("device.fit", **ready.facts)
 
-    async def execute(self, task: str, directories: TaskDirectories) -> Done:
+    async def execute(self, task: str, directories: TaskDirectories, log: EventLog) -> Done:
         """Execute the fetched Task; its result is in ``directories`` then.
 
         A process that dies by its own doing is followed by another one, ``n_retries`` times, and
-        then by a failed result that tells of it. Raises NotExecutableError; OSError.
+        then by a failed result that tells of it. ``log`` knows the Task. Raises NotExecutableError;
+        OSError.
         """
         settings = self._settings
         request = Execute(
@@ -82,22 +83,27 @@ class Workshop:
         while True:
             before, began = self._surroundings(directories), self._now()
             try:
-                return self._accept(task, await self._attempt(request))
+                return self._accept(task, await self._attempt(request, log), log)
             except ChildLostError as error:
-                self._tell_of("task.crashed", error, task=task)
+                _tell_of("task.crashed", error, log)
                 self._blame_host(task, error, before, self._surroundings(directories))
                 peak = None if error.ended is None else error.ended.peak_memory
                 crashes.append(
                     Crash(error.what, error.last_lines, peak, seconds=self._now() - began)
                 )
             if len(crashes) > settings.n_retries:
-                return await self.fail(task, directories, CRASHED, story(crashes))
+                return await self.fail(task, directories, CRASHED, story(crashes), log)
             await asyncio.to_thread(directories.empty, len(crashes))
             await self.renew()
-            self._log.warning("task.retrying", task=task, attempt=len(crashes) + 1)
+            log.warning("task.retrying", attempt=len(crashes) + 1)
 
     async def fail(
-        self, task: str, directories: TaskDirectories, exception: str, traceback: str
+        self,
+        task: str,
+        directories: TaskDirectories,
+        exception: str,
+        traceback: str,
+        log: EventLog,
     ) -> Done:
         """Have a failed result written for the fetched Task, without executing it.
 
@@ -114,9 +120,9 @@ class Workshop:
             traceback=traceback,
         )
         try:
-            return self._accept(task, await self._child.execute(request))
+            return self._accept(task, await self._child.execute(request), log)
         except ChildLostError as error:
-            self._tell_of("task.crashed", error, task=task)
+            _tell_of("task.crashed", error, log)
             detail = f"{traceback}\nWhile this was written down, {error}"
             raise EndOfLifeError(Ending(Outcome.TASK_CRASHED, task, detail)) from None
 
@@ -133,9 +139,9 @@ class Workshop:
     async def _take_new_child(self) -> None:
         self._child = await self._new_child()
 
-    async def _attempt(self, request: Execute) -> Done | Refused:
+    async def _attempt(self, request: Execute, log: EventLog) -> Done | Refused:
         await self.get_ready(request.task)
-        course = _Course(self._log.bind(task=request.task), self._now)
+        course = _Course(log, self._now)
         reporter = asyncio.create_task(course.report(self._settings.progress_interval))
         try:
             return await self._child.execute(
@@ -144,12 +150,12 @@ class Workshop:
         finally:
             reporter.cancel()
 
-    def _accept(self, task: str, answer: Done | Refused) -> Done:
+    def _accept(self, task: str, answer: Done | Refused, log: EventLog) -> Done:
         match answer:
             case Refused(fault="task"):
                 raise NotExecutableError(answer.detail)
             case Refused():
-                self._log.error("task.not_executed", task=task, detail=answer.detail)
+                log.error("task.not_executed", detail=answer.detail)
                 raise EndOfLifeError(Ending(Outcome.TASK_CRASHED, task, answer.detail))
             case Done():
                 return answer
@@ -166,8 +172,15 @@ class Workshop:
     def _surroundings(self, directories: TaskDirectories) -> Surroundings:
         return Surroundings(memory.kills(), directories.free_bytes())
 
-    def _tell_of(self, event: str, lost: ChildLostError, task: str | None = None) -> None:
-        self._log.error(event, task=task, what=lost.what, stderr="\n".join(lost.last_lines))
+
+def _tell_of(event: str, lost: ChildLostError, log: EventLog) -> None:
+    log.error(event, what=lost.what, stderr="\n".join(lost.last_lines))
+
+
+def of_what(log: EventLog, told: Begun | Done) -> EventLog:
+    """Return ``log`` with what the child has told: servers before 0.8 name no Transformation."""
+    known = {"transformation": told.transformation, "protocol": told.protocol}
+    return log.bind(**{name: value for name, value in known.items() if value})
 
 
 class _Course:
@@ -181,6 +194,7 @@ class _Course:
 
     def note(self, unit: Begun) -> None:
         self._unit = unit
+        self._log = of_what(self._log, unit)
         self._tell("task.unit_begins")
 
     async def report(self, interval: float) -> None:

@@ -178,20 +178,26 @@ def test_a_missing_variable_is_told(pool: Pool) -> None:
 
 
 def test_progress_and_resources_are_logged_and_told(pool: Pool) -> None:
-    (task,) = pool.admin.add_tasks(1, behaviour="hog", seconds=1.0, units=2)
+    (task,) = pool.admin.add_tasks(
+        1, behaviour="hog", seconds=1.0, units=2, stand_in={"device_memory": 700 * 2**20}
+    )
     worker = pool.worker(progress_interval=0.2)
     assert worker.run() is Outcome.DONE
     begun = worker.logged("task.unit_begins")
     assert [" unit=1 units=2 " in begun[0], " unit=2 units=2 " in begun[1]] == [True, True]
     assert len(worker.logged("task.in_progress")) >= 2
     (executed,) = worker.logged("task.executed")
-    assert f"task={task}" in executed
-    assert "transformation=NonTransformation-" in executed
+    (pushed,) = worker.logged("result.pushed")
+    for line in (*begun, executed, pushed):
+        assert f"task={task} transformation=NonTransformation-" in line
+        assert "protocol=StandInProtocol " in line
     for measured in ("wall_seconds=", "cpu_seconds=", "peak_memory_mib="):
         assert measured in executed
+    assert "peak_device_memory_mib=700" in executed
     message = worker.message()
     assert message is not None
     assert f"{task}: 2 units in 1 s" in message.detail
+    assert "MiB of memory and 700 MiB of the device's" in message.detail
 
 
 def test_a_file_shows_that_the_worker_is_alive(pool: Pool) -> None:

@@ -47,6 +47,8 @@ def test_a_protocol_is_executed_from_both_forms_of_its_transformation(
     result = read(pool, task)
     assert result.ok()
     assert result.transformation_key == original.key
+    for event in ("task.unit_begins", "task.executed", "result.pushed"):
+        assert f"transformation={original.key} protocol=DummyProtocol " in worker.logged(event)[-1]
     assert pool.admin.services() == []
     assert worker.left_behind() == []
 

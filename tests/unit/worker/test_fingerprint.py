@@ -3,6 +3,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from computepool_worker.fingerprint import Fingerprint, fingerprint
 
 
@@ -18,12 +20,17 @@ def key(name: str, number: int) -> str:
 
 def chain(count: int) -> list[Any]:
     parts = [[key("Part", number), {"data": "x" * 5000}] for number in range(count)]
-    members = {"parts": [{":gufe-key:": name} for name, _ in parts]}
+    members = {
+        "parts": [{":gufe-key:": name} for name, _ in parts],
+        "protocol": {":gufe-key:": key("SomeProtocol", 9)},
+    }
     return [*parts, [key("Transformation", 7), members]]
 
 
-def test_it_names_the_transformation(tmp_path: Path) -> None:
-    assert of(tmp_path, [chain(3), None]).transformation == key("Transformation", 7)
+@pytest.mark.parametrize("count", [3, 500])
+def test_it_names_the_transformation_and_its_protocol(tmp_path: Path, count: int) -> None:
+    found = of(tmp_path, [chain(count), None])
+    assert (found.transformation, found.protocol) == (key("Transformation", 7), "SomeProtocol")
 
 
 def test_the_order_of_the_dependencies_does_not_matter(tmp_path: Path) -> None:
@@ -41,6 +48,6 @@ def test_what_the_task_extends_matters(tmp_path: Path) -> None:
 
 def test_old_servers_send_no_keys_and_the_bytes_count(tmp_path: Path) -> None:
     first = of(tmp_path, [json.dumps({"a": 1}), None])
-    assert first.transformation == ""
+    assert (first.transformation, first.protocol) == ("", "")
     assert first == of(tmp_path, [json.dumps({"a": 1}), None])
     assert first != of(tmp_path, [json.dumps({"a": 2}), None])

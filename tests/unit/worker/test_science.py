@@ -178,8 +178,12 @@ def test_an_extended_result_is_given_to_the_protocol(execute: Any, compressed: b
 
 
 def test_each_unit_says_that_it_begins(execute: Any, units: "list[Begun]") -> None:
-    execute([as_chain(transformation()), None])
+    original = transformation()
+    done, _ = execute([as_chain(original), None])
     assert [unit.unit for unit in units] == [1, 2, 3, 4, 5]
+    assert {(told.transformation, told.protocol) for told in (*units, done)} == {
+        (str(original.key), "DummyProtocol")
+    }
     assert {(unit.task, unit.units) for unit in units} == {(TASK, 5)}
     assert units[0].name == "the beginning"
 

@@ -6,13 +6,11 @@ Sizes are in MiB. What cannot be told is None, which is not zero: it fails nothi
 import ctypes
 import re
 import shutil
-from collections.abc import Callable
+import uuid
 from pathlib import Path
-from typing import Any, TypeAlias
 
+from computepool_worker.child.nvml import Loader
 from computepool_worker.child.unfit import UnfitError
-
-Loader: TypeAlias = Callable[[str], Any]
 
 _MIB = 2**20
 _NVIDIA_VERSION = Path("/proc/driver/nvidia/version")
@@ -59,6 +57,24 @@ def free_memory(platform: str, index: int, load: Loader = ctypes.CDLL) -> int | 
     except (OSError, AttributeError):
         return None
     return None if free is None else free // _MIB
+
+
+def device_uuid(platform: str, index: int, load: Loader = ctypes.CDLL) -> str | None:
+    """Return the UUID of the device, or of the part of one, that ``platform`` calls ``index``.
+
+    By it tools for administrators and other libraries know the device, whatever is visible here.
+    """
+    if platform != "CUDA":
+        return None
+    device, found = ctypes.c_int(), (ctypes.c_ubyte * 16)()
+    try:
+        cuda = load("libcuda.so.1")
+        if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), index):
+            return None
+        failed = cuda.cuDeviceGetUuid_v2(ctypes.byref(found), device)
+    except (OSError, AttributeError):
+        return None
+    return None if failed else str(uuid.UUID(bytes=bytes(found)))
 
 
 def _cuda(index: int, load: Loader) -> int | None:

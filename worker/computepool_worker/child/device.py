@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from computepool_worker.child.agreement import Evaluation, Vector, complaint, difference
-from computepool_worker.child.capacity import check_memory, driver, free_memory, processor_name
+from computepool_worker.child.capacity import (
+    check_memory,
+    device_uuid,
+    driver,
+    free_memory,
+    processor_name,
+)
 from computepool_worker.child.unfit import Fault, UnfitError
 
 if TYPE_CHECKING:
@@ -70,6 +76,9 @@ def check_device(name: str, min_memory: int) -> dict[str, str]:
     del context, reference
     free = free_memory(name, index)
     check_memory(free, min_memory, facts["device"])
+    uuid = device_uuid(name, index)
+    if uuid is not None:
+        facts["device_uuid"] = uuid
     return {
         **facts,
         "memory_free_mib": "unknown" if free is None else str(free),

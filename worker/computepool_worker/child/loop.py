@@ -8,8 +8,6 @@ import functools
 import gc
 import logging
 import os
-import resource
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,6 +26,8 @@ from computepool_worker.boundary import (
     decode,
     encode,
 )
+from computepool_worker.child.nvml import DeviceMemory
+from computepool_worker.child.usage import cpu_seconds, watched
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,16 @@ class Science(Protocol):
 
 def serve(requests: IO[bytes], answers: IO[bytes], science: Science) -> None:
     """Answer requests until there are no more."""
+    device: DeviceMemory | None = None
     for line in requests:
         match decode(line):
             case Prepare() as request:
-                _say(answers, _prepare(request, science))
+                ready = _prepare(request, science)
+                uuid = ready.facts.get("device_uuid")
+                device = None if uuid is None else DeviceMemory(uuid)
+                _say(answers, ready)
             case Execute() as request:
-                _say(answers, _execute(request, science, answers))
+                _say(answers, _execute(request, science, answers, device))
                 # A finished simulation's device memory is freed before the next Task needs it.
                 gc.collect()
             case Fail() as request:
@@ -86,15 +90,22 @@ def _prepare(request: Prepare, science: Science) -> Ready:
         return Ready(ok=False, reason=f"{type(error).__name__}: {error}")
 
 
-def _execute(request: Execute, science: Science, answers: IO[bytes]) -> Done | Refused:
+def _execute(
+    request: Execute, science: Science, answers: IO[bytes], device: DeviceMemory | None
+) -> Done | Refused:
     def tell(unit: Begun) -> None:
         _say(answers, unit)
 
     def execute() -> Done:
-        before = _cpu_seconds()
-        with _workplace(Path(request.scratch)):
+        before = cpu_seconds()
+        with _workplace(Path(request.scratch)), watched(device) as peaks:
             done = science.execute(request, tell)
-        return replace(done, cpu_seconds=_cpu_seconds() - before, peak_memory=_peak_memory())
+        return replace(
+            done,
+            cpu_seconds=cpu_seconds() - before,
+            peak_memory=peaks.memory,
+            peak_device_memory=peaks.device_memory,
+        )
 
     return _attempt(request.task, execute)
 
@@ -108,21 +119,6 @@ def _attempt(task: str, work: Callable[[], Done]) -> Done | Refused:
     except Exception as error:
         log.exception("there is no result for %s", task)
         return Refused(task, "task", f"{type(error).__name__}: {error}")
-
-
-_WHOSE = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-
-
-def _cpu_seconds() -> float:
-    """Return the time on processors of this process and of what it has started and seen end."""
-    usages = [resource.getrusage(who) for who in _WHOSE]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def _peak_memory() -> int:
-    """Return the largest resident memory of any of these processes so far, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return max(resource.getrusage(who).ru_maxrss for who in _WHOSE) * unit
 
 
 @contextlib.contextmanager

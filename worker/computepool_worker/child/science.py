@@ -63,7 +63,7 @@ class GufeScience:
                 transformation, extends, None, request.task, type(error).__name__, told
             )
         else:
-            _report_units(dag, request.task, tell)
+            _report_units(dag, transformation, request.task, tell)
             result = execute_DAG(
                 dag,
                 shared_basedir=Path(request.shared),
@@ -75,7 +75,7 @@ class GufeScience:
             )
             if not result.ok():
                 raise_if_of_the_host(result)
-        return _deliver(result, request, began)
+        return _deliver(result, transformation, request, began)
 
     def fail(self, request: Fail) -> Done:
         """Write a failed result of the Protocol's own units; what makes them may fail as well."""
@@ -88,14 +88,19 @@ class GufeScience:
             log.exception("the Protocol cannot make the units of %s", request.task)
             told += f"\nIts units could not be made either: {type(error).__name__}: {error}\n"
         result = failed_result(transformation, extends, dag, request.task, request.exception, told)
-        return _deliver(result, request, began)
+        return _deliver(result, transformation, request, began)
 
 
 def _fetched(path: str) -> "tuple[Transformation, ProtocolDAGResult | None]":
     return read_transformation(Path(path).read_text(encoding="utf-8"))
 
 
-def _deliver(result: "ProtocolDAGResult", request: Execute | Fail, began: float) -> Done:
+def _deliver(
+    result: "ProtocolDAGResult",
+    transformation: "Transformation",
+    request: Execute | Fail,
+    began: float,
+) -> Done:
     _write(Path(request.result), encode_result(result))
     return Done(
         task=request.task,
@@ -103,14 +108,22 @@ def _deliver(result: "ProtocolDAGResult", request: Execute | Fail, began: float)
         units=len(result.protocol_units),
         failures=len(result.protocol_unit_failures),
         seconds=time.monotonic() - began,
+        transformation=str(transformation.key),
+        protocol=type(transformation.protocol).__name__,
     )
 
 
-def _report_units(dag: "ProtocolDAG", task: str, tell: Callable[[Begun], None]) -> None:
+def _report_units(
+    dag: "ProtocolDAG",
+    transformation: "Transformation",
+    task: str,
+    tell: Callable[[Begun], None],
+) -> None:
     """Let every unit say that it begins, at each attempt."""
     units = dag.protocol_units
+    key, protocol = str(transformation.key), type(transformation.protocol).__name__
     for number, unit in enumerate(units, 1):
-        begun = Begun(task, number, len(units), str(unit.name))
+        begun = Begun(task, number, len(units), str(unit.name), key, protocol)
         unit.execute = _telling(unit.execute, functools.partial(tell, begun))
 
 
