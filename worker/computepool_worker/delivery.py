@@ -9,12 +9,14 @@ stays in the spool.
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from computepool_api.errors import (
     ComputeAPIError,
     CredentialsRefused,
     InvalidRequest,
+    PushAmbiguous,
     ScopeRefused,
     Unavailable,
 )
@@ -124,8 +126,15 @@ class Delivery:
         except _MAY_PASS as error:
             await self._not_sent(parcel.task)
             raise _PostponedError(error) from None
-        except _REFUSED:
+        except PushAmbiguous as error:
+            # With a word of the server's own it is no accident of the network.
+            if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                await asyncio.to_thread(self._spool.mark_refused, parcel.task)
+            raise
+        except _REFUSED as error:
             await self._not_sent(parcel.task)
+            if isinstance(error, InvalidRequest):
+                await asyncio.to_thread(self._spool.mark_refused, parcel.task)
             raise
         self.in_flight = None
         parcel.log.info("result.pushed", ok=parcel.ok, entry=entry)

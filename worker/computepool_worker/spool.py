@@ -12,7 +12,12 @@ An entry is a directory ``<Task key>.<random>`` that appears whole, by renaming,
 - ``entry.json``: the Task's and the Transformation's key, the digest of what was fetched, when it
   was made (s since the epoch), ok, and the size and SHA-256 of
 - ``result.json``: the JSON value that is pushed, and
-- ``sent``, from the moment at which the server may have had it.
+- ``sent``, from the moment at which the server may have had it, and
+- ``refused``, with a byte for each time that the server has answered that it does not take it.
+
+What makes the server refuse a result may pass (it lacks the Protocol's package, say) or lie in the
+result (of an image that does not fit the server). So a result is offered some times, and then
+computed anew.
 
 Several workers may share the volume: a claim of a Task is exclusive, and nothing here is locked.
 """
@@ -36,6 +41,8 @@ _REMOVED = ".removed-"
 # Whoever writes an entry, or removes one, has done so by then, or was killed.
 _ABANDONED = 24 * 3600.0
 _PIECE = 1024 * 1024
+# How often the server may refuse a result before it is computed anew.
+_REFUSALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +108,8 @@ class Spool:
         """Copy the newest usable result of ``task`` to ``destination`` and return its entry.
 
         Only for the holder of a claim of the Task that is newer than the entry. Entries that are
-        damaged, that are of another Transformation, or that are of failures the server may have,
-        are said to be so and removed.
+        damaged, that are of another Transformation, that are of failures the server may have, or
+        that it has refused too often, are said to be so and removed.
         """
         for path in sorted(self._entries(task), key=_changed, reverse=True):
             try:
@@ -127,6 +134,15 @@ class Spool:
         for path in self._entries(task):
             with suppress(OSError):
                 (path / "sent").unlink(missing_ok=True)
+
+    def mark_refused(self, task: str) -> None:
+        """Note that the server has answered once more that it does not take this."""
+        for path in self._entries(task):
+            try:
+                with (path / "refused").open("ab") as file:
+                    file.write(b"x")
+            except OSError as error:
+                self._log.warning("spool.not_marked", entry=path.name, error=str(error))
 
     def drop(self, task: str) -> None:
         """Remove what is kept of ``task``: the server has a result of it."""
@@ -180,9 +196,18 @@ def _usable(path: Path, task: str, digest: str, destination: Path) -> Entry:
         raise UnusableEntryError("it is of something else")
     if not entry.ok and (path / "sent").exists():
         raise UnusableEntryError("it is a failure that the server may have stored")
+    if _refusals(path) >= _REFUSALS:
+        raise UnusableEntryError(f"the server has refused it {_REFUSALS} times")
     if _copy(path / "result.json", destination) != (entry.size, entry.sha256):
         raise UnusableEntryError("its result is damaged")
     return entry
+
+
+def _refusals(path: Path) -> int:
+    try:
+        return (path / "refused").stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _read(path: Path) -> Entry:

@@ -61,6 +61,39 @@ def test_a_push_of_unknown_fate_is_not_repeated(
     assert (message.outcome, message.task) == (Outcome.PUSH_AMBIGUOUS, task)
 
 
+@pytest.mark.parametrize("status", [500, 422])
+def test_a_result_that_the_server_refuses_for_good_is_offered_thrice_and_computed_anew(
+    pool: Pool, tmp_path: Path, status: int
+) -> None:
+    (task,) = pool.admin.add_tasks(1)
+    pool.admin.fault("results", kind="status", status=status, count=None)
+    computed = []
+    for _ in range(4):
+        worker = pool.worker(spool_dir=str(tmp_path / "spool"))
+        assert worker.run() in (Outcome.PUSH_AMBIGUOUS, Outcome.SETTINGS_INVALID)
+        computed.append(len(worker.logged("task.executing")))
+    assert computed == [1, 0, 0, 1]
+    assert pool.pushes() == 4
+    pool.admin.clear_faults()
+    last = pool.worker(spool_dir=str(tmp_path / "spool"))
+    assert last.run() is Outcome.DONE
+    assert last.logged("task.found_in_spool")
+    assert [pool.admin.task(task).status, len(pool.admin.results(task))] == ["complete", 1]
+
+
+def test_a_result_that_the_network_loses_again_and_again_is_kept(
+    pool: Pool, tmp_path: Path
+) -> None:
+    pool.admin.add_tasks(1)
+    pool.admin.fault("results", kind="reset", count=None)
+    computed = []
+    for _ in range(5):
+        worker = pool.worker(spool_dir=str(tmp_path / "spool"), push_pause=0.1)
+        assert worker.run() is Outcome.PUSH_AMBIGUOUS
+        computed.append(len(worker.logged("task.executing")))
+    assert computed == [1, 0, 0, 0, 0]
+
+
 def test_the_pause_after_such_a_push_is_not_cut_short_by_a_signal(pool: Pool) -> None:
     (task,) = pool.admin.add_tasks(1)
     pool.admin.fault("results", "reset", when="before")

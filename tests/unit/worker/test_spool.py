@@ -98,6 +98,21 @@ def test_a_failure_that_the_server_may_have_is_not_pushed_again(
     assert (spool.find(TASK, WHAT, taken) is not None) is found
 
 
+def test_a_result_that_is_refused_again_and_again_is_computed_anew(
+    spool: Spool, tmp_path: Path, result: Path, taken: Path
+) -> None:
+    spool.keep(TASK, WHAT, result, ok=True)
+    spool.keep(OTHER, WHAT, result, ok=True)
+    for _ in range(3):
+        assert spool.find(TASK, WHAT, taken) is not None
+        spool.mark_refused(TASK)
+    assert spool.find(TASK, WHAT, taken) is None
+    assert not taken.exists()
+    assert spool.find(OTHER, WHAT, taken) is not None
+    spool.keep(TASK, WHAT, result, ok=True)
+    assert spool.find(TASK, WHAT, taken) is not None
+
+
 def test_a_result_of_another_transformation_is_never_used(
     spool: Spool, tmp_path: Path, result: Path, taken: Path
 ) -> None:
