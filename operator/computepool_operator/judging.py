@@ -103,6 +103,7 @@ def forgive(memory: Memory) -> Memory:
 
 
 def _judge_one(spec: PoolSpec, worker: Worker, memory: Memory, now: datetime) -> Memory:
+    before = memory.quarantined
     match blame(worker):
         case Blame.NOBODY:
             if _outcome(worker) is Outcome.NOTHING_TO_DO:
@@ -112,10 +113,17 @@ def _judge_one(spec: PoolSpec, worker: Worker, memory: Memory, now: datetime) ->
                 consecutive_failures=0,
                 last_failure="",
                 crashes=tuple(replace(c, in_a_row=False) for c in memory.crashes),
+                quarantined=tuple(replace(q, in_a_row=False) for q in memory.quarantined),
                 failing=None,
             )
         case Blame.NODE if worker.node is not None:
-            return _quarantine(spec, worker, worker.node, memory, now)
+            memory = _quarantine(spec, worker, worker.node, memory, now)
+            # One bad node is its own fault; one node after the other is the pool's.
+            known = any(q.node == worker.node and q.in_a_row for q in before)
+            others = any(q.node != worker.node and q.in_a_row for q in before)
+            if known or not others:
+                return memory
+            return count_failure(spec, memory, story(worker), now)
         case Blame.TASK:
             task = worker.message.task if worker.message else None
             if task is None:
@@ -136,6 +144,7 @@ def _quarantine(spec: PoolSpec, worker: Worker, node: str, memory: Memory, now: 
         reason=story(worker),
         since=now,
         until=now + spec.failure_policy.node_quarantine,
+        in_a_row=True,
     )
     others = tuple(other for other in memory.quarantined if other.node != node)
     return replace(memory, quarantined=(*others, entry))

@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 FAREWELL = timedelta(minutes=2)
 """How long a deleted pool tries to tell an unreachable server that it is gone."""
 
+SETTLING_SPACING = 5.0
+"""Seconds between looks whether the last results of a deleted pool are stored."""
+
 STATUS_SPACING = 10.0
 """Seconds between status writes in which nothing but the time of the last cycle is new."""
 
@@ -74,6 +77,28 @@ class _Alarm:
         if self.at is None or at < self.at:
             self.at = at
             self.rings.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The pool as it was at the start of a cycle: it may change while the cycle is at work."""
+
+    pool: PoolReference
+    spec: PoolSpec
+    resume: str
+    finalizers: Sequence[str]
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> _Seen:
+        """Read a pool's object; ValueError if its spec is none."""
+        metadata = body["metadata"]
+        annotations: Mapping[str, str] = metadata.get("annotations") or {}
+        return cls(
+            pool=_reference(body),
+            spec=PoolSpec.model_validate(body["spec"]),
+            resume=annotations.get(RESUME_ANNOTATION, ""),
+            finalizers=metadata.get("finalizers") or (),
+        )
 
 
 class PoolLoop:
@@ -183,37 +208,37 @@ class PoolLoop:
             return None
 
     async def _cycle(self) -> None:
-        spec = PoolSpec.model_validate(self._body["spec"])
-        if FINALIZER not in (self._body["metadata"].get("finalizers") or ()):
+        seen = _Seen.of(self._body)
+        if FINALIZER not in seen.finalizers:
             await self._tools.cluster.set_finalizer(self._pool, present=True)
-        manager_id = await self._identity(spec)
+        manager_id = await self._identity(seen)
         if self._is_gone:
             return
-        if self._status.observed_generation != self._pool.generation:
+        if self._status.observed_generation != seen.pool.generation:
             # The spec may name another server, which has never heard of this manager.
             self._memory = replace(self._memory, reported_at=None)
-        result = await self._manage(spec, manager_id)
-        await self._show(spec, manager_id, result)
+        result = await self._manage(seen, manager_id)
+        await self._show(seen, manager_id, result)
         # What a person must mend is looked at again at the usual pace: it costs the server nothing.
         away = HEALTH[result.verdict.reason] is Health.UNKNOWN
         self._errors = self._errors + 1 if away and not result.completed else 0
         if result.again:
             self._alarm.set(self._began_last + spacing(urgent=True))
 
-    async def _identity(self, spec: PoolSpec) -> ComputeManagerID:
+    async def _identity(self, seen: _Seen) -> ComputeManagerID:
         """The manager's id: the one in the status, or a new one that is written there first."""
         if not self._status.compute_manager_id:
             await self._look_again()
         if self._status.compute_manager_id:
             return ComputeManagerID.parse(self._status.compute_manager_id)
-        name = spec.manager_name or to_alchemiscale_name(
+        name = seen.spec.manager_name or to_alchemiscale_name(
             f"{self._pool.namespace}.{self._pool.name}"
         )
         manager_id = ComputeManagerID.new(name, self._tools.new_uuid())
         verdict = Verdict(
             Reason.PENDING, "The pool has been seen; its manager is about to register."
         )
-        await self._show(spec, manager_id, CycleResult(verdict, self._memory))
+        await self._show(seen, manager_id, CycleResult(verdict, self._memory))
         return manager_id
 
     async def _look_again(self) -> None:
@@ -222,23 +247,25 @@ class PoolLoop:
         if body is not None and (status := PoolStatus.of(body)).compute_manager_id:
             self._status, self._memory = status, recall(status)
 
-    async def _manage(self, spec: PoolSpec, manager_id: ComputeManagerID) -> CycleResult:
+    async def _manage(
+        self, seen: _Seen, manager_id: ComputeManagerID, *, leaving: bool = False
+    ) -> CycleResult:
+        """One cycle of the manager; one of a pool that leaves creates nothing."""
+        connect = self._connection.last if leaving else self._connection.prepare
         try:
-            manager = self._manager(await self._connection.prepare(spec.compute_api), manager_id)
+            manager = self._manager(await connect(seen.spec.compute_api), manager_id)
         except NotConnected as error:
             workers = self._tools.cluster.workers(self._pool.uid)
             counts = count(workers) if self._tools.cluster.fresh else None
             return CycleResult(error.verdict, self._memory, counts=counts)
-        pool = self._pool
         self._job_backend().manifest = lambda name, orders: build_job(
-            pool, spec, manager_id, name, orders
+            seen.pool, seen.spec, manager_id, name, orders
         )
-        annotations: Mapping[str, str] = self._body["metadata"].get("annotations") or {}
         return await manager.cycle(
-            spec,
+            seen.spec.model_copy(update={"suspend": True}) if leaving else seen.spec,
             self._memory,
-            self._pool.generation,
-            resume=annotations.get(RESUME_ANNOTATION, ""),
+            seen.pool.generation,
+            resume=seen.resume,
         )
 
     def _manager(self, api: ComputeAPI, manager_id: ComputeManagerID) -> ComputeManager:
@@ -266,25 +293,29 @@ class PoolLoop:
         """One step of the way out of a deleted pool; whether it was the last."""
         if FINALIZER not in (self._body["metadata"].get("finalizers") or ()):
             return True
-        spec = PoolSpec.model_validate(self._body["spec"])
+        seen = _Seen.of(self._body)
         manager_id = None
         if self._status.compute_manager_id:
             manager_id = ComputeManagerID.parse(self._status.compute_manager_id)
-        if not await self._workers_gone(spec, manager_id):
+        if not await self._workers_gone(seen, manager_id):
             return False
-        if manager_id is not None and not await self._said_goodbye(spec, manager_id):
+        if manager_id is not None and not await self._said_goodbye(seen, manager_id):
             return False
         logger.info("pool let go", extra=self._about())
         await self._tools.cluster.set_finalizer(self._pool, present=False)
         return True
 
-    async def _workers_gone(self, spec: PoolSpec, manager_id: ComputeManagerID | None) -> bool:
-        """Let the workers go as the deletion policy says; whether all have ended."""
+    async def _workers_gone(self, seen: _Seen, manager_id: ComputeManagerID | None) -> bool:
+        """Let the workers go as the deletion policy says; whether nothing is to be waited for.
+
+        Until the last worker has gone and what it has sent is stored, the manager goes on: it
+        reports, and returns the Tasks of those that died.
+        """
         now = self._tools.clock()
         deleted_at = parse_time(self._body["metadata"]["deletionTimestamp"]) or now
         backend = self._job_backend()
         try:
-            removal = plan_removal(spec, await backend.workers(), deleted_at, now)
+            removal = plan_removal(seen.spec, await backend.workers(), deleted_at, now)
             for worker in removal.stop:
                 await backend.remove(worker)
         except BackendUnavailable as error:
@@ -293,21 +324,26 @@ class PoolLoop:
             return False
         self._errors = 0
         ended = removal.done and not self._tools.cluster.orphaned_pods(self._pool.uid)
-        if not ended:
-            result = CycleResult(removal.verdict, self._memory)
-            if manager_id is not None:
-                # Until the last worker has gone, the manager goes on reporting.
-                halted = spec.model_copy(update={"suspend": True})
-                result = replace(await self._manage(halted, manager_id), verdict=removal.verdict)
-            await self._show(spec, manager_id, result, deleting=True)
-        return ended
+        result = CycleResult(removal.verdict, self._memory)
+        if manager_id is not None:
+            managed = await self._manage(seen, manager_id, leaving=True)
+            if ended and not (managed.completed and managed.settling):
+                self._memory = managed.memory
+                return True
+            result = replace(managed, verdict=_LAST_RESULTS if ended else removal.verdict)
+        elif ended:
+            return True
+        if ended:
+            self._alarm.set(self._tools.monotonic() + SETTLING_SPACING)
+        await self._show(seen, manager_id, result, deleting=True)
+        return False
 
-    async def _said_goodbye(self, spec: PoolSpec, manager_id: ComputeManagerID) -> bool:
+    async def _said_goodbye(self, seen: _Seen, manager_id: ComputeManagerID) -> bool:
         """Deregister; whether that is done with, also because the server can't be reached."""
         now = self._tools.clock()
         self._farewell_since = self._farewell_since or now
         try:
-            api = await self._connection.last(spec.compute_api)
+            api = await self._connection.last(seen.spec.compute_api)
             await self._manager(api, manager_id).leave()
         except NotConnected as error:
             verdict = error.verdict
@@ -321,7 +357,7 @@ class PoolLoop:
                 "deregistration waits", extra={**self._about(), "error": verdict.message}
             )
             result = CycleResult(Verdict(Reason.STOPPING, verdict.message), self._memory)
-            await self._show(spec, manager_id, result, deleting=True)
+            await self._show(seen, manager_id, result, deleting=True)
             return False
         message = (
             f"The pool goes without deregistering {manager_id} from the server: {verdict.message} "
@@ -335,7 +371,7 @@ class PoolLoop:
 
     async def _show(
         self,
-        spec: PoolSpec,
+        seen: _Seen,
         manager_id: ComputeManagerID | None,
         result: CycleResult,
         *,
@@ -345,13 +381,13 @@ class PoolLoop:
         now = self._tools.clock()
         before = self._status
         facts = Facts(
-            generation=self._pool.generation,
+            generation=seen.pool.generation,
             verdict=result.verdict,
             memory=result.memory,
             manager_id=str(manager_id or ""),
             selector=pool_selector(self._pool.uid),
             counts=result.counts,
-            max_workers=spec.max_compute_services,
+            max_workers=seen.spec.max_compute_services,
             registered=result.registered,
             instruction=result.instruction,
             saturation=result.saturation,
@@ -362,7 +398,7 @@ class PoolLoop:
         await self._write(status)
         # Acted upon next is what a successor would know: what could not be written is found again.
         self._memory = result.memory
-        for told in news(before, status, spec.failure_policy.task_crash_limit):
+        for told in news(before, status, seen.spec.failure_policy.task_crash_limit):
             logger.warning(told.message, extra={**self._about(), "reason": told.reason})
             await self._tools.cluster.post_event(
                 self._pool, warning=True, reason=told.reason, message=told.message, now=now
@@ -381,8 +417,7 @@ class PoolLoop:
             )
 
     async def _show_failure(self, error: Exception) -> None:
-        spec = self._spec()
-        if spec is None:
+        if self._spec() is None:
             return
         verdict = Verdict(
             Reason.INTERNAL_ERROR,
@@ -392,7 +427,7 @@ class PoolLoop:
         name = self._status.compute_manager_id
         manager_id = ComputeManagerID.parse(name) if name else None
         try:
-            await self._show(spec, manager_id, CycleResult(verdict, self._memory))
+            await self._show(_Seen.of(self._body), manager_id, CycleResult(verdict, self._memory))
         except KubernetesError as another:
             logger.warning("status lost", extra={**self._about(), "error": str(another)})
 
@@ -412,6 +447,11 @@ class PoolLoop:
         return {"namespace": self._pool.namespace, "pool": self._pool.name}
 
 
+_LAST_RESULTS = Verdict(
+    Reason.STOPPING,
+    "All workers have ended. Services that may have sent a result at the last moment are left "
+    "registered until the server has certainly stored it.",
+)
 _TIMES = frozenset({"lastCycleTime", "lastReportTime"})
 _HOPELESS = frozenset({Reason.SECRET_MISSING, Reason.SECRET_INCOMPLETE, Reason.CREDENTIALS_REFUSED})
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from computepool_api import errors
@@ -31,6 +31,9 @@ from .workers import Departed, Worker, WorkerCounts, count
 STEAL = "steal"
 """How the value of the resume annotation begins by which a person lets a pool take its manager's
 name from whoever holds it: `steal`, `steal-again`, and so on."""
+
+LONGEST_SERIES = timedelta(seconds=60)
+"""So long one cycle goes on removing or deregistering one after the other; then the next does."""
 
 _UNASKED = Unknown(Reason.SHUT_DOWN_BY_SERVER, "the server has not been asked")
 
@@ -110,7 +113,8 @@ class CycleResult:
     """What one cycle found and did.
 
     `registered` and `instruction` are None where the server was not asked or did not answer.
-    `again`: there is more to do, so the next cycle begins at once.
+    `settling`: services are left behind that must not be deregistered yet. `again`: there is more
+    to do, so the next cycle begins at once.
     """
 
     verdict: Verdict
@@ -120,6 +124,7 @@ class CycleResult:
     instruction: InstructionName | None = None
     saturation: float | None = None
     completed: bool = False
+    settling: bool = False
     again: bool = False
 
 
@@ -280,31 +285,45 @@ class ComputeManager:
             instruction=_name(instruction),
             saturation=answer,
             completed=completed,
+            settling=decided.settling,
             again=decided.again or reaped,
         )
 
     async def _change(self, decided: Plan) -> tuple[Verdict, int]:
-        """Create and remove services; the verdict on it, and how many were created."""
-        created = 0
+        """Remove and create services; the verdict on it, and how many were created.
+
+        What is to go goes first: where the number of Jobs is limited, it makes room.
+        """
+        verdict, created = decided.verdict, 0
+        until = self._clock() + LONGEST_SERIES
+        for worker in (*decided.remove, *decided.prune):
+            if self._clock() >= until:
+                break
+            try:
+                await self._backend.remove(worker)
+            except BackendUnavailable as error:
+                # One that can't be removed must not keep the others.
+                verdict = Verdict(Reason.KUBERNETES_UNAVAILABLE, str(error))
         try:
             if decided.create_workers:
                 orders = Orders(decided.avoid_nodes, decided.poison)
                 created = await self._backend.create(decided.create_workers, orders)
-            for worker in (*decided.remove, *decided.prune):
-                await self._backend.remove(worker)
         except BackendRefused as error:
-            return Verdict(Reason.JOBS_REFUSED, str(error)), error.created
+            verdict, created = Verdict(Reason.JOBS_REFUSED, str(error)), error.created
         except BackendUnavailable as error:
-            return Verdict(Reason.KUBERNETES_UNAVAILABLE, str(error)), created or error.created
-        return decided.verdict, created
+            verdict, created = Verdict(Reason.KUBERNETES_UNAVAILABLE, str(error)), error.created
+        return verdict, created
 
     async def _reap(self, services: Sequence[ComputeServiceID]) -> bool:
         """Deregister services of ended workers; whether any was still registered.
 
-        One that fails is left to the next cycle.
+        What fails is left to the next cycle, and so are all others of a server that is away.
         """
         reaped = False
+        until = self._clock() + LONGEST_SERIES
         for service in services:
+            if self._clock() >= until:
+                break
             facts: dict[str, object] = {"service": str(service)}
             try:
                 if await self._services.deregister(service):
@@ -314,6 +333,8 @@ class ComputeManager:
                 self._log(
                     "service of an ended worker not deregistered", {**facts, "error": str(error)}
                 )
+                if isinstance(error, errors.Unavailable):
+                    break
         return reaped
 
     async def leave(self) -> None:

@@ -32,12 +32,16 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """A node that gets no workers of the pool until a time, and why."""
+    """A node that gets no workers of the pool until a time, and why.
+
+    `in_a_row`: no worker has succeeded since, anywhere.
+    """
 
     node: str
     reason: str
     since: datetime
     until: datetime
+    in_a_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +63,16 @@ class Memory:
     """What a cycle leaves to the next. All of it survives in the pool's status (invariant 11).
 
     `judged` holds name and state of the finished workers that are still there and whose end has
-    been taken into account. `waiting_tasks` is the server's last count. `unclaimed_since`:
-    services that are registered and belong to no worker that is known, and when that was first
-    seen. `given_up`: names of workers that did not start in time and whose failure is counted.
+    been taken into account. `waiting_tasks` is the server's last count. `left_since`:
+    services that are registered although no worker at work has them, and when that was first seen.
+    `given_up`: names of workers that did not start in time and whose failure is counted.
     `resume`: the value of the resume annotation that has been acted upon. `gone_succeeded` and
     `gone_failed` count finished workers whose Jobs have been removed.
     """
 
     judged: frozenset[tuple[str, WorkerState]] = frozenset()
     waiting_tasks: int | None = None
-    unclaimed_since: tuple[tuple[str, datetime], ...] = ()
+    left_since: tuple[tuple[str, datetime], ...] = ()
     given_up: frozenset[str] = frozenset()
     futile: Backoff | None = None
     consecutive_failures: int = 0

@@ -22,7 +22,7 @@ from computepool_api.models import Instruction, OkInstruction, ShutdownInstructi
 from .judging import count_failure, forgive, judge
 from .memory import Backoff, Crashes, Halt, Memory
 from .pool import RESUME_ANNOTATION, PoolSpec
-from .reaping import ended_services, services_to_reap
+from .reaping import Fleet, Reaping, ended_services, services_to_reap
 from .reasons import Reason
 from .workers import Departed, Worker, WorkerCounts, WorkerState, count
 
@@ -81,6 +81,7 @@ class Plan:
     Tasks wait again. `remove`: workers that never started and are to go, `prune`: finished ones
     beyond what the spec keeps. `saturation`: what to report OK with; `error`: the detail of an
     ERROR instead; neither: no report. `renew`: register the manager again, under the id it had.
+    `settling`: services are left behind that must wait a while before they may be deregistered.
     `again`: once the memory is written down there is more to do, so the next cycle begins at once.
     """
 
@@ -96,6 +97,7 @@ class Plan:
     saturation: float | None = None
     error: str | None = None
     renew: bool = False
+    settling: bool = False
     again: bool = False
 
 
@@ -144,15 +146,19 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
     memory = judge(spec, workers, known, memory, now)
     if memory.halt is not None and is_halted(memory, observation.generation):
         verdict = Verdict(Reason.SHUT_DOWN_BY_SERVER, memory.halt.message)
-        reap = ended_services(workers, observation.departed, now)
-        return _with_pruning(spec, workers, Plan(verdict, memory, counts, reap=reap), written)
+        decided = Plan(verdict, memory, counts)
+        decided = _with_reaping_unlisted(observation, decided, written, now)
+        return _with_pruning(spec, workers, decided, written)
     memory = replace(memory, halt=None)
 
     match instruction:
         case Unknown(reason, message):
             return Plan(Verdict(reason, message), memory, counts)
         case ShutdownInstruction(message=message):
-            return _shut_down(observation.generation, memory, counts, message, now)
+            decided = _shut_down(observation.generation, memory, counts, message, now)
+            if decided.renew:
+                return decided
+            return _with_reaping_unlisted(observation, decided, written, now)
         case SkipInstruction():
             verdict = Verdict(
                 Reason.SKIPPED_BY_SERVER,
@@ -338,6 +344,13 @@ def _size(
         create = int(now >= memory.futile.retry_at and not unclaimed and room > 0)
         return create, reason, memory
 
+    if wanted and _none_can_start(workers, now):
+        reason = Verdict(
+            Reason.WORKERS_STARTING,
+            f"{_tasks(num_tasks)} waiting; no more workers are created until one of those that "
+            "exist has started.",
+        )
+        return 0, reason, memory
     create = min(wanted, room, spec.max_submit_per_cycle)
     return create, _explain(spec, counts, num_tasks, wanted, create), memory
 
@@ -390,6 +403,26 @@ def _with_trouble(verdict: Verdict, workers: Sequence[Worker], now: datetime) ->
     return Verdict(reason, message)
 
 
+def _none_can_start(workers: Sequence[Worker], now: datetime) -> bool:
+    """Whether workers fail to start and none that is as young has started.
+
+    One that waits for a machine says nothing about the next: an autoscaler may be at work, and so
+    may a queueing system.
+    """
+    stuck = [
+        worker.created_at
+        for worker in workers
+        if worker.state.may_claim_first
+        and not worker.started
+        and worker.trouble
+        and not worker.trouble.startswith(_WAITS_FOR_MACHINE)
+        and now - worker.created_at >= PATIENCE
+    ]
+    return bool(stuck) and not any(w.started and w.created_at >= min(stuck) for w in workers)
+
+
+_WAITS_FOR_MACHINE = ("Unschedulable", "SchedulingGated", "Suspended")
+
 _OVERRULED = frozenset(
     {Reason.WORKERS_CREATED, Reason.WORKERS_STARTING, Reason.WORKERS_RUNNING, Reason.SATURATED}
 )
@@ -433,17 +466,33 @@ def _with_reaping(observation: Observation, plan: Plan, now: datetime) -> Plan:
     """Add the services whose process has ended although they are still registered."""
     if not isinstance(observation.instruction, OkInstruction | SkipInstruction):
         return plan
-    reap, unclaimed_since = services_to_reap(
-        observation.workers,
-        observation.departed,
-        observation.instruction.compute_service_ids,
-        observation.service_prefix,
-        dict(plan.memory.unclaimed_since),
-        now,
-        observation.orphans,
+    listed = observation.instruction.compute_service_ids
+    reaping = services_to_reap(_fleet(observation), listed, dict(plan.memory.left_since), now)
+    return _reaped(plan, reaping)
+
+
+def _with_reaping_unlisted(
+    observation: Observation, plan: Plan, written: Memory, now: datetime
+) -> Plan:
+    """Add the services of workers that have ended badly, where the server lists none."""
+    new = {
+        worker.name
+        for worker in observation.workers
+        if worker.state is WorkerState.FAILED and (worker.name, worker.state) not in written.judged
+    }
+    left = dict(plan.memory.left_since)
+    return _reaped(plan, ended_services(_fleet(observation), new, left, now))
+
+
+def _reaped(plan: Plan, reaping: Reaping) -> Plan:
+    memory = replace(plan.memory, left_since=reaping.left_since)
+    return replace(plan, reap=reaping.reap, memory=memory, settling=reaping.settling)
+
+
+def _fleet(observation: Observation) -> Fleet:
+    return Fleet(
+        observation.workers, observation.departed, observation.orphans, observation.service_prefix
     )
-    memory = replace(plan.memory, unclaimed_since=tuple(unclaimed_since.items()))
-    return replace(plan, reap=reap, memory=memory)
 
 
 def _with_pruning(spec: PoolSpec, workers: Sequence[Worker], plan: Plan, written: Memory) -> Plan:

@@ -597,6 +597,10 @@ class QuarantinedNode(_Model):
     until: Timestamp
     """When the node may get workers again."""
 
+    in_a_row: bool = False
+    """No worker has succeeded since, anywhere. From the second such node on each counts among
+    consecutiveFailures."""
+
 
 class PoisonTask(_Model):
     """A Task that was held by workers when they died."""
@@ -628,14 +632,16 @@ class CountedJobs(_Model):
     """Names of those that failed."""
 
 
-class UnknownService(_Model):
-    """A service that is registered under the pool's manager and belongs to no worker."""
+class LeftService(_Model):
+    """A service that is registered under the pool's manager although no worker at work has it."""
 
     id: Annotated[str, AtMost(512)]
     """Id of the compute service."""
 
     since: Timestamp
-    """Since when; after five minutes it is deregistered, so that its Tasks wait again."""
+    """Since when. It is deregistered, so that its Tasks wait again, once its process has certainly
+    ended and a result that it may have sent is stored: after a minute if it was sending one, after
+    its grace and a minute if its pod was removed by force, after five if nothing is known of it."""
 
 
 class PoolStatus(_Model):
@@ -717,12 +723,12 @@ class PoolStatus(_Model):
     ] = ()
     """Tasks that were held by workers when they died."""
 
-    unknown_services: Annotated[
-        tuple[UnknownService, ...],
+    left_services: Annotated[
+        tuple[LeftService, ...],
         AtMost(512),
         Keywords({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]}),
     ] = ()
-    """Services that are registered under the pool's manager and belong to no worker."""
+    """Services that are registered under the pool's manager although no worker at work has them."""
 
     given_up_jobs: Annotated[tuple[JobName, ...], AtMost(2048), _SET] = ()
     """Names of Jobs that did not start within job.startupDeadline and are being removed."""

@@ -19,11 +19,11 @@ from .pool import (
     ConditionStatus,
     CountedJobs,
     InstructionName,
+    LeftService,
     PoisonTask,
     PoolStatus,
     QuarantinedNode,
     TasksStatus,
-    UnknownService,
     WorkersStatus,
 )
 from .reasons import HEALTH, Health, Reason
@@ -86,7 +86,9 @@ def build_status(before: PoolStatus, facts: Facts, now: datetime) -> PoolStatus:
         "last_failure": memory.last_failure,
         "resume": memory.resume,
         "quarantined_nodes": tuple(
-            QuarantinedNode(name=q.node, reason=q.reason, since=q.since, until=q.until)
+            QuarantinedNode(
+                name=q.node, reason=q.reason, since=q.since, until=q.until, in_a_row=q.in_a_row
+            )
             for q in sorted(memory.quarantined, key=lambda q: q.since, reverse=True)
         ),
         "poison_tasks": tuple(
@@ -99,8 +101,8 @@ def build_status(before: PoolStatus, facts: Facts, now: datetime) -> PoolStatus:
             )
             for c in sorted(memory.crashes, key=lambda c: c.last_at, reverse=True)
         ),
-        "unknown_services": tuple(
-            UnknownService(id=service, since=since) for service, since in memory.unclaimed_since
+        "left_services": tuple(
+            LeftService(id=service, since=since) for service, since in memory.left_since
         ),
         "given_up_jobs": tuple(sorted(memory.given_up)),
         "counted_jobs": CountedJobs(
@@ -157,7 +159,7 @@ def recall(status: PoolStatus) -> Memory:
             | {(name, WorkerState.FAILED) for name in counted.failed}
         ),
         waiting_tasks=status.tasks.waiting,
-        unclaimed_since=tuple((known.id, known.since) for known in status.unknown_services),
+        left_since=tuple((left.id, left.since) for left in status.left_services),
         given_up=frozenset(status.given_up_jobs),
         futile=futile,
         consecutive_failures=status.consecutive_failures,
@@ -165,7 +167,13 @@ def recall(status: PoolStatus) -> Memory:
         failing=failing,
         resume=status.resume,
         quarantined=tuple(
-            Quarantine(node=q.name, reason=q.reason, since=q.since or q.until, until=q.until)
+            Quarantine(
+                node=q.name,
+                reason=q.reason,
+                since=q.since or q.until,
+                until=q.until,
+                in_a_row=q.in_a_row,
+            )
             for q in status.quarantined_nodes
         ),
         crashes=tuple(

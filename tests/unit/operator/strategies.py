@@ -206,7 +206,9 @@ def memories(draw: st.DrawFn, fleet: tuple[Worker, ...] = ()) -> Memory:
             for place, crash in enumerate(members(CRASHES, crashed))
         ),
         given_up=frozenset(subset(draw, [w.name for w in fleet if not w.started])),
-        unclaimed_since=(UNCLAIMED,) if unclaimed else (),
+        left_since=(UNCLAIMED, *((str(id_), NOON - HOURS_AGO[1]) for id_ in IDS[:6]))
+        if unclaimed
+        else (),
         gone_succeeded=7,
         gone_failed=2,
     )

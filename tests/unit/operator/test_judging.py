@@ -71,8 +71,25 @@ class TestQuarantine:
         worker = make_worker("Failed", "w0", outcome=outcome, task=ONE)
         assert judged(FRESH, worker).quarantined == ()
 
-    def test_it_is_no_failure_of_the_pool(self) -> None:
-        memory = judged(FRESH, *(unfit(f"w{n}", f"node-{n}") for n in range(5)))
+    def test_one_node_is_no_failure_of_the_pool_however_many_workers_it_has(self) -> None:
+        memory = judged(FRESH, *(unfit(f"w{n}") for n in range(5)))
+        assert (memory.consecutive_failures, memory.failing) == (0, None)
+
+    def test_one_node_after_the_other_is(self) -> None:
+        # An image too new for every driver would try each node that an autoscaler adds.
+        memory = judged(FRESH, *(unfit(f"w{n}", f"node-{n}") for n in range(3)))
+        assert (memory.consecutive_failures, memory.failing) == (2, None)
+        memory = judged(memory, unfit("w3", "node-3"))
+        assert memory.consecutive_failures == 3
+        assert memory.failing is not None
+        assert len(memory.quarantined) == 4
+
+    def test_but_not_where_workers_succeed_in_between(self) -> None:
+        memory = FRESH
+        for n in range(5):
+            at = NOON + n * MINUTE
+            memory = judged(memory, unfit(f"w{n}", f"node-{n}"), at=at)
+            memory = judged(memory, done(f"d{n}"), at=at)
         assert (memory.consecutive_failures, memory.failing) == (0, None)
         assert len(memory.quarantined) == 5
 
@@ -187,7 +204,8 @@ class TestFailuresInARow:
         memory = judged(FRESH, killed("w0"), unfit("w1"))
         after = judged(memory, killed("w0"), unfit("w1"), done("w2"))
         assert [(c.task, c.number) for c in after.crashes] == [(ONE, 1)]
-        assert after.quarantined == memory.quarantined
+        assert [q.node for q in after.quarantined] == ["node-1"]
+        assert not after.quarantined[0].in_a_row
 
     @pytest.mark.parametrize(
         "outcome",
@@ -258,7 +276,7 @@ class TestPause:
 def test_a_person_s_word_forgives_all_that_holds_a_pool_up_and_nothing_else() -> None:
     held_up = Memory(
         waiting_tasks=5,
-        unclaimed_since=(("a100_x", NOON),),
+        left_since=(("a100_x", NOON),),
         given_up=frozenset({"uid"}),
         futile=Backoff(2, NOON, 3),
         consecutive_failures=7,

@@ -14,7 +14,7 @@ from computepool_operator.jobs import (
 )
 from computepool_operator.memory import Memory
 from computepool_operator.plan import Observation, plan
-from computepool_operator.reaping import UNKNOWN_FOR, services_to_reap
+from computepool_operator.reaping import UNKNOWN_FOR, Fleet, Reaping, services_to_reap
 from computepool_operator.workers import Departed
 
 SERVICE = make_service_id("a100-x")
@@ -23,19 +23,20 @@ LONG_AGO = {str(SERVICE): NOON - timedelta(hours=1)}
 
 
 def test_the_service_of_an_orphan_is_not_reaped_however_long_it_lives() -> None:
-    reap, since = services_to_reap((), (), [SERVICE], "a100_", LONG_AGO, NOON, (SERVICE,))
-    assert (reap, since) == ((), {})
+    alive = Fleet(orphans=(SERVICE,), prefix="a100_")
+    assert services_to_reap(alive, [SERVICE], LONG_AGO, NOON) == Reaping()
 
 
 def test_once_the_orphan_is_gone_its_time_begins() -> None:
-    reap, since = services_to_reap((), (), [SERVICE], "a100_", {}, NOON)
-    assert (reap, since) == ((), {SERVICE: NOON})
-    reap, _ = services_to_reap((), (), [SERVICE], "a100_", since, NOON + UNKNOWN_FOR)
-    assert reap == (SERVICE,)
+    nobody = Fleet(prefix="a100_")
+    first = services_to_reap(nobody, [SERVICE], {}, NOON)
+    assert first == Reaping(left_since=((SERVICE, NOON),), settling=True)
+    left_since = dict(first.left_since)
+    assert services_to_reap(nobody, [SERVICE], left_since, NOON + UNKNOWN_FOR).reap == (SERVICE,)
 
 
 def test_the_plan_heeds_orphans() -> None:
-    memory = Memory(reported_at=NOON - MINUTE, unclaimed_since=tuple(LONG_AGO.items()))
+    memory = Memory(reported_at=NOON - MINUTE, left_since=tuple(LONG_AGO.items()))
     seen = Observation((), ok(0, [SERVICE]), 1, orphans=(SERVICE,), service_prefix="a100_")
     assert plan(make_spec(), seen, memory, NOON).reap == ()
 

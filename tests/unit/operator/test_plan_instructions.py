@@ -96,8 +96,12 @@ class TestShutdown:
 
     def test_shutdown_creates_removes_and_answers_nothing(self) -> None:
         decided = plan_once(SHUTDOWN, fleet(failed=40), reported(SECOND))
-        assert (decided.create_workers, decided.reap, decided.prune) == (0, (), ())
+        assert (decided.create_workers, decided.remove, decided.prune) == (0, (), ())
         assert decided.saturation is None
+
+    def test_the_tasks_of_workers_that_have_just_died_wait_again(self) -> None:
+        decided = plan_once(SHUTDOWN, fleet(failed=1, running=1), reported(SECOND))
+        assert decided.reap == (make_service_id("failed-0"),)
 
     def test_the_message_says_what_happened_and_how_to_resume(self) -> None:
         decided = plan_once(SHUTDOWN, memory=reported(SECOND))

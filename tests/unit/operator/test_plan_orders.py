@@ -157,6 +157,33 @@ REFUSED = "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu
 NO_IMAGE = 'ErrImagePull: pull access denied for "registry.example.org/worker:v1"'
 
 
+class TestNoneCanStart:
+    """A worker whose image can't be had says that the next one's can't either."""
+
+    def stuck(self, number: int = 1, trouble: str = NO_IMAGE) -> list[Worker]:
+        return [waiting(f"stuck-{n}", 2 * MINUTE, trouble) for n in range(number)]
+
+    def test_no_more_are_created(self) -> None:
+        decided = plan_once(ok(9), self.stuck())
+        assert decided.create_workers == 0
+        assert decided.verdict.reason is Reason.WORKERS_NOT_STARTING
+        assert "until one of those that exist has started" in decided.verdict.message
+        assert NO_IMAGE in decided.verdict.message
+
+    def test_within_the_first_minute_it_may_yet_start(self) -> None:
+        assert plan_once(ok(9), [waiting("w0", 50 * SECOND, NO_IMAGE)]).create_workers == 8
+
+    @pytest.mark.parametrize("trouble", [REFUSED, "Suspended: a queue holds it", ""])
+    def test_one_that_waits_for_a_machine_keeps_none(self, trouble: str) -> None:
+        assert plan_once(ok(9), self.stuck(1, trouble)).create_workers == 8
+
+    def test_one_that_is_as_young_and_has_started_shows_that_others_can(self) -> None:
+        runs = replace(make_worker("Running", created_at=NOON - 2 * MINUTE), started=True)
+        assert plan_once(ok(9), [*self.stuck(), runs]).create_workers == 8
+        older = replace(runs, created_at=NOON - 9 * MINUTE)
+        assert plan_once(ok(9), [*self.stuck(), older]).create_workers == 0
+
+
 class TestTrouble:
     @pytest.mark.parametrize(
         ("trouble", "reason"),

@@ -135,7 +135,7 @@ def test_shutdown_either_halts_or_renews_and_does_nothing_else(situation: Situat
     lapsed = memory.reported_at is None or NOON - memory.reported_at >= MANAGER_EXPIRY
     assert decided.renew is lapsed
     assert is_halted(decided.memory, observation.generation) is not lapsed
-    assert (decided.create_workers, decided.reap, decided.prune) == (0, (), ())
+    assert (decided.create_workers, decided.remove, decided.prune) == (0, (), ())
 
 
 @given(situations())
@@ -149,11 +149,12 @@ def test_no_service_of_a_live_worker_is_reaped(situation: Situation) -> None:
 def test_only_registered_services_of_our_own_are_reaped_each_once(situation: Situation) -> None:
     reaped = planned(situation).reap
     assert len(set(reaped)) == len(reaped)
-    if halted(situation):
+    if planned(situation).memory.halt is not None:
         # Nobody lists services to a manager that was shut down; those of our pods are known.
         _spec, observation, _memory = situation
         pods = {worker.service_id for worker in observation.workers}
-        assert set(reaped) <= pods | {gone.service_id for gone in observation.departed}
+        pods |= {gone.service_id for gone in observation.departed}
+        assert set(reaped) <= pods | {service for service, _since in _memory.left_since}
     else:
         assert set(reaped) <= set(registered(situation))
         assert all(service.startswith(PREFIX) for service in reaped)
@@ -165,7 +166,7 @@ def test_every_registered_service_of_an_ended_worker_is_reaped(situation: Situat
     certain = {
         worker.service_id
         for worker in observation.workers
-        if worker.finished and NOON - (worker.finished_at or NOON) >= PUSH_SETTLES
+        if worker.finished and not worker.sending
     }
     if not halted(situation):
         assert certain & set(registered(situation)) <= set(planned(situation).reap)
@@ -173,13 +174,14 @@ def test_every_registered_service_of_an_ended_worker_is_reaped(situation: Situat
 
 @given(situations())
 def test_no_service_is_reaped_that_may_still_be_sending(situation: Situation) -> None:
-    _spec, observation, _memory = situation
+    _spec, observation, memory = situation
+    left_since = dict(memory.left_since)
     sending = {
         worker.service_id
         for worker in observation.workers
         if worker.message is not None
         and worker.message.outcome in (Outcome.PUSHING, Outcome.PUSH_AMBIGUOUS)
-        and NOON - (worker.finished_at or NOON) < PUSH_SETTLES
+        and NOON - left_since.get(str(worker.service_id), NOON) < PUSH_SETTLES
     }
     assert not sending & set(planned(situation).reap)
 

@@ -1,11 +1,11 @@
 """Which services are deregistered, and when: certainly dead, and nothing of theirs on its way."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pytest
 from unit.operator.builders import (
+    HOUR,
     MINUTE,
     NOON,
     SECOND,
@@ -16,18 +16,20 @@ from unit.operator.builders import (
     table,
 )
 
-from computepool_api.models import ShutdownInstruction, SkipInstruction
+from computepool_api.models import SkipInstruction
 from computepool_api.outcomes import Outcome
 from computepool_operator.plan import Unknown
 from computepool_operator.reaping import (
     ENDED_OF_LATE,
     PUSH_SETTLES,
     UNKNOWN_FOR,
+    Fleet,
+    Reaping,
     ended_services,
     services_to_reap,
 )
 from computepool_operator.reasons import Reason
-from computepool_operator.workers import Departed, Worker
+from computepool_operator.workers import Departed, Worker, WorkerState
 
 NAME = "a100-x"
 SERVICE = make_service_id(NAME)
@@ -39,14 +41,13 @@ assert (PUSH_SETTLES, UNKNOWN_FOR, ENDED_OF_LATE) == (MINUTE, 5 * MINUTE, 15 * M
 
 @dataclass(frozen=True)
 class Case:
-    """The service of `a100-x` is registered and this is known: at that time it is reaped or not."""
+    """The service of `a100-x` is registered and this is seen from noon on: it is reaped or not."""
 
     reaped: bool
     at: datetime = NOON
     workers: tuple[Worker, ...] = ()
     departed: tuple[Departed, ...] = ()
     service: str = SERVICE
-    since: datetime | None = None
     prefix: str = PREFIX
     registered: bool = True
 
@@ -79,7 +80,7 @@ REAPED = {
     ),
     **{
         f"one that is {state}: never": Case(
-            False, NOON + 1000 * MINUTE, (make_worker(state, NAME),), since=NOON
+            False, NOON + 1000 * MINUTE, (make_worker(state, NAME),)
         )
         for state in ("Starting", "Running", "Ending")
     },
@@ -100,29 +101,41 @@ REAPED = {
         True, NOON + 2 * MINUTE, departed=gone(ended=False)
     ),
     "an unknown service of ours: not when it is first seen": Case(False),
-    "an unknown service of ours: not before five minutes": Case(
-        False, NOON + 5 * MINUTE - SECOND, since=NOON
-    ),
-    "an unknown service of ours: five minutes later": Case(True, NOON + 5 * MINUTE, since=NOON),
-    "a service of another form of name: never": Case(
-        False, NOON + 9 * MINUTE, service="a100_x", since=NOON
-    ),
+    "an unknown service of ours: not before five minutes": Case(False, NOON + 5 * MINUTE - SECOND),
+    "an unknown service of ours: five minutes later": Case(True, NOON + 5 * MINUTE),
+    "a service of another form of name: never": Case(False, NOON + 9 * MINUTE, service="a100_x"),
     "somebody else's service: never": Case(
-        False, NOON + 9 * MINUTE, service=make_service_id("b200-x"), since=NOON
+        False, NOON + 9 * MINUTE, service=make_service_id("b200-x")
     ),
     "an unknown one, where a pool's own can't be told: never": Case(
-        False, NOON + 9 * MINUTE, since=NOON, prefix=""
+        False, NOON + 9 * MINUTE, prefix=""
     ),
     "none that is not registered": Case(False, workers=ended(None), registered=False),
 }
 
 
+def known(case: Case) -> Fleet:
+    return Fleet(case.workers, case.departed, prefix=case.prefix)
+
+
 @table(REAPED)
 def test_reaped_is(case: Case) -> None:
-    since = {} if case.since is None else {case.service: case.since}
     registered = [case.service] if case.registered else []
-    reap, _ = services_to_reap(case.workers, case.departed, registered, case.prefix, since, case.at)
-    assert reap == ((case.service,) if case.reaped else ())
+    first = services_to_reap(known(case), registered, {}, NOON)
+    then = services_to_reap(known(case), registered, dict(first.left_since), case.at)
+    assert then.reap == ((case.service,) if case.reaped else ())
+    assert then.settling is (bool(then.left_since) and not case.reaped)
+
+
+def test_a_node_s_clock_does_not_matter() -> None:
+    for wrong in (-HOUR, HOUR):
+        dead = (make_worker("Failed", NAME, outcome=Outcome.HOLDING, finished_at=NOON + wrong),)
+        assert services_to_reap(Fleet(dead), [SERVICE], {}, NOON).reap == (SERVICE,)
+        sent = (make_worker("Failed", NAME, outcome=Outcome.PUSHING, finished_at=NOON + wrong),)
+        first = services_to_reap(Fleet(sent), [SERVICE], {}, NOON)
+        assert first.reap == ()
+        left = dict(first.left_since)
+        assert services_to_reap(Fleet(sent), [SERVICE], left, LATER).reap == (SERVICE,)
 
 
 LISTED_NOWHERE = {
@@ -152,38 +165,36 @@ LISTED_NOWHERE = {
 
 @table(LISTED_NOWHERE)
 def test_deregistered_without_a_list_is(case: Case) -> None:
-    reap = ended_services(case.workers, case.departed, case.at)
-    assert reap == ((case.service,) if case.reaped else ())
+    bad = {worker.name for worker in case.workers if worker.state is WorkerState.FAILED}
+    first = ended_services(known(case), bad, {}, NOON)
+    then = ended_services(known(case), (), dict(first.left_since), case.at)
+    assert (then if case.at > NOON else first).reap == ((case.service,) if case.reaped else ())
+
+
+def test_what_ended_before_the_server_stopped_listing_is_left_alone() -> None:
+    assert ended_services(Fleet(ended(Outcome.HOLDING)), (), {}, NOON) == Reaping()
 
 
 class TestUnknown:
     """Services under our manager that belong to no pod we know of."""
 
-    def pass_time(
-        self, registered: Sequence[str], since: dict[str, datetime], at: datetime
-    ) -> tuple[tuple[str, ...], dict[str, datetime]]:
-        return services_to_reap((), (), registered, PREFIX, since, at)
+    NOBODY = Fleet(prefix=PREFIX)
 
     def test_the_first_sight_is_remembered(self) -> None:
-        _, since = self.pass_time([SERVICE], {}, NOON)
-        _, since = self.pass_time([SERVICE], since, LATER)
-        assert since == {SERVICE: NOON}
+        first = services_to_reap(self.NOBODY, [SERVICE], {}, NOON)
+        then = services_to_reap(self.NOBODY, [SERVICE], dict(first.left_since), LATER)
+        assert then.left_since == ((SERVICE, NOON),)
 
     def test_it_is_forgotten_when_it_goes(self) -> None:
-        _, since = self.pass_time([SERVICE], {}, NOON)
-        _, since = self.pass_time([], since, LATER)
-        assert since == {}
-        reap, _ = self.pass_time([SERVICE], since, NOON + UNKNOWN_FOR)
-        assert reap == ()
+        assert services_to_reap(self.NOBODY, [], {SERVICE: NOON}, LATER) == Reaping()
 
     def test_it_is_forgotten_when_its_pod_is_seen_after_all(self) -> None:
-        worker = make_worker("Running", NAME)
-        _, since = services_to_reap([worker], (), [SERVICE], PREFIX, {SERVICE: NOON}, LATER)
-        assert since == {}
+        alive = Fleet([make_worker("Running", NAME)], prefix=PREFIX)
+        assert services_to_reap(alive, [SERVICE], {SERVICE: NOON}, LATER) == Reaping()
 
     def test_others_are_not_remembered(self) -> None:
         strangers = [make_service_id("b200-x"), "a.name.of.another.form"]
-        assert self.pass_time(strangers, {}, NOON) == ((), {})
+        assert services_to_reap(self.NOBODY, strangers, {}, NOON) == Reaping()
 
 
 class TestPlanned:
@@ -208,9 +219,7 @@ class TestPlanned:
 
     def test_time_in_which_the_server_did_not_answer_counts(self, pool: PlannedPool) -> None:
         pool.cycle(ok(0, [SERVICE]))
-        for silence in (Unknown(Reason.COMPUTE_API_UNAVAILABLE, "down"), ShutdownInstruction("x")):
-            assert pool.cycle(silence).reap == ()
-        pool.memory = type(pool.memory)(
-            judged=frozenset(), unclaimed_since=pool.memory.unclaimed_since, reported_at=pool.now
-        )
-        assert pool.cycle(ok(0, [SERVICE]), after=UNKNOWN_FOR).reap == (SERVICE,)
+        for _ in range(3):
+            silence = Unknown(Reason.COMPUTE_API_UNAVAILABLE, "down")
+            assert pool.cycle(silence, after=MINUTE).reap == ()
+        assert pool.cycle(ok(0, [SERVICE]), after=2 * MINUTE).reap == (SERVICE,)

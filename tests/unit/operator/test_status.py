@@ -276,7 +276,7 @@ def memories(draw: st.DrawFn) -> Memory:
     return Memory(
         judged=frozenset((name, draw(st.sampled_from(ended))) for name in names),
         waiting_tasks=draw(st.sampled_from([None, waiting])),
-        unclaimed_since=draw(st.sampled_from([(), (("a100_x-1", draw(times)),)])),
+        left_since=draw(st.sampled_from([(), (("a100_x-1", draw(times)),)])),
         given_up=draw(st.frozensets(st.sampled_from(["a100-y", "a100-z"]))),
         futile=draw(st.sampled_from([None, futile])),
         consecutive_failures=draw(st.integers(0, 9)),
