@@ -7,7 +7,7 @@ workers that run. Errors name files and never repeat what is in them.
 from pathlib import Path
 
 from computepool_api.credentials import Credentials, CredentialSource
-from computepool_worker.documents import DocumentError, read_mapping
+from computepool_worker.documents import DocumentError, read_credentials
 from computepool_worker.settings import Settings
 
 
@@ -78,10 +78,8 @@ def _read_line(path: Path) -> str:
 
 def _from_settings_file(path: Path) -> Credentials | None:
     try:
-        values = read_mapping(path)
+        found = read_credentials(path)
     except DocumentError:
         return None
-    identifier, key = values.get("identifier"), values.get("key")
-    if isinstance(identifier, str) and isinstance(key, str) and identifier and key:
-        return Credentials(identifier=identifier, key=key)
-    return None
+    identifier, key = found.get("identifier"), found.get("key")
+    return Credentials(identifier=identifier, key=key) if identifier and key else None

@@ -7,8 +7,11 @@ error of this module repeats any of them.
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 _WRAPPERS = frozenset({"init", "start"})
+# What is text whatever it looks like: a key may well be all digits.
+_TEXTS = ("identifier", "key")
 
 
 class DocumentError(ValueError):
@@ -18,16 +21,46 @@ class DocumentError(ValueError):
 def read_mapping(path: Path) -> dict[str, object]:
     """Read the file at ``path`` into one flat dictionary.
 
-    Raises DocumentError if the file cannot be read, is neither JSON nor YAML, is not a mapping, or
-    gives a name twice (in ``init`` and in ``start``).
+    ``identifier`` and ``key`` are texts, with or without quotes. Raises DocumentError if the file
+    cannot be read, is neither JSON nor YAML, is not a mapping, or gives a name twice (in ``init``
+    and in ``start``).
     """
+    text = _read(path)
+    values = flatten(_parse(text, path), path)
+    if any(not isinstance(values.get(name), str | None) for name in _TEXTS):
+        values |= _credentials(text, path)
+    return values
+
+
+def read_credentials(path: Path) -> dict[str, str]:
+    """Read ``identifier`` and ``key`` as they are written, each where it is given.
+
+    They stand under ``init`` where there is one, and else at the top; the operator reads the
+    settings file in a Secret by the same rules. Raises DocumentError.
+    """
+    return _credentials(_read(path), path)
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise DocumentError(f"{path} is not UTF-8 text") from None
     except OSError as error:
         raise DocumentError(f"{path} cannot be read: {error.strerror}") from None
-    return flatten(_parse(text, path), path)
+
+
+def _credentials(text: str, path: Path) -> dict[str, str]:
+    yaml = _yaml(path)
+    try:
+        found = yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError:
+        raise DocumentError(f"{path} is not valid YAML") from None
+    if isinstance(found, dict) and isinstance(found.get("init"), dict):
+        found = found["init"]
+    if not isinstance(found, dict):
+        return {}
+    return {name: found[name] for name in _TEXTS if isinstance(found.get(name), str)}
 
 
 def flatten(document: object, source: Path) -> dict[str, object]:
@@ -59,13 +92,7 @@ def _parse(text: str, path: Path) -> object:
                 f"{path} is not valid JSON: {error.msg} at line {error.lineno}, "
                 f"column {error.colno}"
             ) from None
-    try:
-        import yaml
-    except ImportError:
-        raise DocumentError(
-            f"{path} is not JSON, and reading YAML needs the package pyyaml: install it, or write "
-            "the file as JSON"
-        ) from None
+    yaml = _yaml(path)
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -73,3 +100,14 @@ def _parse(text: str, path: Path) -> object:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise DocumentError(f"{path} is not valid YAML{place}") from None
+
+
+def _yaml(path: Path) -> ModuleType:
+    try:
+        import yaml
+    except ImportError:
+        raise DocumentError(
+            f"{path} is not JSON, and reading YAML needs the package pyyaml: install it, or write "
+            "the file as JSON"
+        ) from None
+    return yaml

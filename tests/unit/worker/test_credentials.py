@@ -37,7 +37,7 @@ def test_both_forms_of_the_secret(tmp_path: Path, files: dict[str, str]) -> None
         ({"identifier": "compute"}, "found identifier"),
         ({"identifier": "compute", "key": ""}, "key is empty"),
         ({"settings.yaml": "identifier: compute\n"}, "found settings.yaml"),
-        ({"settings.yaml": "identifier: compute\nkey: 12345\n"}, "found settings.yaml"),
+        ({"settings.yaml": "identifier: compute\nkey: [12345]\n"}, "found settings.yaml"),
         ({"settings.yaml": "key: 's3cret-key\n"}, "found settings.yaml"),
         ({".hidden": SETTINGS}, "found nothing"),
     ],
