@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from computepool_worker.memory import Shortages
+
 # With less than this nothing that writes files works any more.
 _NEXT_TO_NOTHING = 1024 * 1024
 # The whole story has to pass the pipe to the child that writes it down, and people have to read it.
@@ -11,12 +13,9 @@ _STORY_LENGTH = 7000
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the machine says; ``memory_kills`` None: it does not say.
+    """What the machine says; ``memory`` None: it does not say. ``free_scratch`` is in bytes."""
 
-    ``memory_kills`` counts processes killed for want of memory, ``free_scratch`` is in bytes.
-    """
-
-    memory_kills: int | None
+    memory: Shortages | None
     free_scratch: int
 
 
@@ -37,16 +36,27 @@ class Crash:
 def host_fault(before: Surroundings, after: Surroundings) -> str | None:
     """Return what this machine is to blame for, or None if it is not.
 
-    Such a crash says nothing about the Task. A process that the kernel killed for want of memory
-    may have been the victim of a neighbour.
+    Such a crash says nothing about the Task: a process that the kernel killed since the machine had
+    no more memory may have been the victim of a neighbour.
     """
-    if None not in (before.memory_kills, after.memory_kills) and after.memory_kills != (
-        before.memory_kills
-    ):
+    if _was_killed(before, after) and not reached_limit(before, after):
         return "the kernel has killed a process of this container for want of memory"
     if after.free_scratch < _NEXT_TO_NOTHING:
         return "the scratch space is full"
     return None
+
+
+def reached_limit(before: Surroundings, after: Surroundings) -> bool:
+    """Return whether the kernel has killed a process since the container came to its own limit."""
+    if before.memory is None or after.memory is None:
+        return False
+    return _was_killed(before, after) and after.memory.at_limit != before.memory.at_limit
+
+
+def _was_killed(before: Surroundings, after: Surroundings) -> bool:
+    if before.memory is None or after.memory is None:
+        return False
+    return after.memory.kills != before.memory.kills
 
 
 def story(crashes: Sequence[Crash]) -> str:

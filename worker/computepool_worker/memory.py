@@ -1,14 +1,27 @@
-"""Whether the kernel has killed something of this container for want of memory."""
+"""Whether the kernel has killed something of this container for want of memory, and of whose."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 _CGROUPS = Path("/proc/self/cgroup")
 _ROOT = Path("/sys/fs/cgroup")
 
 
-def kills(cgroups: Path = _CGROUPS, root: Path = _ROOT) -> int | None:
-    """Return how many processes of this cgroup the kernel has killed; None where it does not say.
+@dataclass(frozen=True, slots=True)
+class Shortages:
+    """What the kernel has counted so far.
+
+    ``kills`` are processes of this cgroup that it has killed for want of memory; ``at_limit`` is
+    how often the cgroup had come to its own limit, and not the machine to its end.
+    """
+
+    kills: int
+    at_limit: int
+
+
+def shortages(cgroups: Path = _CGROUPS, root: Path = _ROOT) -> Shortages | None:
+    """Return what is counted for this cgroup; None where the kernel does not say.
 
     In a container the own cgroup is usually mounted as the root, whatever its path is called.
     """
@@ -16,20 +29,37 @@ def kills(cgroups: Path = _CGROUPS, root: Path = _ROOT) -> int | None:
         lines = cgroups.read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    candidates: list[Path] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         below = path.lstrip("/")
         if controllers == "":
-            candidates += [root / below / "memory.events", root / "memory.events"]
+            found = _of_version_2(root / below) or _of_version_2(root)
         elif "memory" in controllers.split(","):
-            first = root / "memory"
-            candidates += [first / below / "memory.oom_control", first / "memory.oom_control"]
-    for file in candidates:
-        try:
-            found = re.search(r"^oom_kill (\d+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-        except OSError:
+            found = _of_version_1(root / "memory" / below) or _of_version_1(root / "memory")
+        else:
             continue
         if found is not None:
-            return int(found[1])
+            return found
     return None
+
+
+def _of_version_2(group: Path) -> Shortages | None:
+    kills = _number(group / "memory.events", r"^oom_kill (\d+)$")
+    if kills is None:
+        return None
+    return Shortages(kills, _number(group / "memory.events", r"^oom (\d+)$") or 0)
+
+
+def _of_version_1(group: Path) -> Shortages | None:
+    kills = _number(group / "memory.oom_control", r"^oom_kill (\d+)$")
+    if kills is None:
+        return None
+    return Shortages(kills, _number(group / "memory.failcnt", r"^(\d+)$") or 0)
+
+
+def _number(file: Path, pattern: str) -> int | None:
+    try:
+        found = re.search(pattern, file.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return None if found is None else int(found[1])

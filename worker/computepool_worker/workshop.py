@@ -7,7 +7,7 @@ from computepool_api.outcomes import Outcome
 from computepool_worker import memory
 from computepool_worker.boundary import Begun, Done, Execute, Fail, Refused
 from computepool_worker.child_process import Child, ChildLostError
-from computepool_worker.crashes import Crash, Surroundings, host_fault, story
+from computepool_worker.crashes import Crash, Surroundings, host_fault, reached_limit, story
 from computepool_worker.endings import Ending, EndOfLifeError, outcome_of
 from computepool_worker.logs import EventLog
 from computepool_worker.scratch import TaskDirectories
@@ -86,11 +86,13 @@ class Workshop:
                 return self._accept(task, await self._attempt(request, log), log)
             except ChildLostError as error:
                 _tell_of("task.crashed", error, log)
-                self._blame_host(task, error, before, self._surroundings(directories))
+                after = self._surroundings(directories)
+                self._blame_host(task, error, before, after)
+                what = error.what
+                if reached_limit(before, after):
+                    what += ", since its container had reached its memory limit,"
                 peak = None if error.ended is None else error.ended.peak_memory
-                crashes.append(
-                    Crash(error.what, error.last_lines, peak, seconds=self._now() - began)
-                )
+                crashes.append(Crash(what, error.last_lines, peak, seconds=self._now() - began))
             if len(crashes) > settings.n_retries:
                 return await self.fail(task, directories, CRASHED, story(crashes), log)
             await asyncio.to_thread(directories.empty, len(crashes))
@@ -170,7 +172,7 @@ class Workshop:
             ) from None
 
     def _surroundings(self, directories: TaskDirectories) -> Surroundings:
-        return Surroundings(memory.kills(), directories.free_bytes())
+        return Surroundings(memory.shortages(), directories.free_bytes())
 
 
 def _tell_of(event: str, lost: ChildLostError, log: EventLog) -> None:

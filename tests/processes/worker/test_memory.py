@@ -1,5 +1,6 @@
 """A container's memory limit, with a real cgroup where one can be made."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,20 +32,22 @@ def container(tmp_path: Path) -> Iterator[list[str]]:
         group.rmdir()
 
 
-def test_a_task_that_needs_more_memory_than_the_container_has_is_given_back(
+def test_a_task_that_needs_more_memory_than_the_container_has_is_failed_with_the_reason(
     pool: Pool, container: list[str]
 ) -> None:
     (task,) = pool.admin.add_tasks(1, behaviour="greedy", stand_in={"bytes": 4 * LIMIT})
-    worker = pool.worker(n_retries=5)
+    worker = pool.worker(n_retries=1)
     worker.prefix = container
-    assert worker.run() is Outcome.TASK_CRASHED
-    assert pool.admin.task(task).status == "waiting"
-    assert pool.pushes() == 0
+    assert worker.run() is Outcome.DONE
+    assert len(worker.logged("task.crashed")) == 2
+    view = pool.admin.task(task)
+    assert (view.status, len(view.results)) == ("error", 1)
+    (entry,) = pool.admin.results(task)
+    told = json.dumps(entry.document)
+    assert "was killed by SIGKILL" in told
+    assert "its container had reached its memory limit, after" in told
+    assert "MiB of memory" in told
     assert worker.left_behind() == []
-    message = worker.message()
-    assert message is not None
-    assert message.task == task
-    assert "killed a process of this container for want of memory" in message.detail
 
 
 def test_one_that_needs_less_is_done(pool: Pool, container: list[str]) -> None:
