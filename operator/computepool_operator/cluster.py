@@ -29,6 +29,7 @@ from .kubeapi import (
     KubeAPI,
     KubernetesError,
     NotFound,
+    NotLeading,
     Refused,
     Unavailable,
 )
@@ -71,6 +72,7 @@ class Cluster:
         namespaces: Sequence[str],
         identity: str,
         on_change: Callable[[str], None],
+        leads: Callable[[], bool] = lambda: True,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Prepare the mirrors; `run` starts them.
@@ -80,10 +82,12 @@ class Cluster:
             namespaces: those whose pools are served; none for all.
             identity: name of this operator instance, for events.
             on_change: called with a pool's UID when one of its Jobs or pods has changed.
+            leads: whether this instance may write, asked before each write.
             clock: the present, in UTC.
 
         """
-        self.api = api
+        self._api = api
+        self._leads = leads
         self._identity = identity
         scopes: Sequence[str | None] = list(namespaces) or [None]
         self._clock = clock
@@ -171,21 +175,34 @@ class Cluster:
         mirror = next((m for m in self._jobs if m.path == path), self._jobs[0])
         mirror.put(job)
 
+    async def read(self, path: str) -> dict[str, Any]:
+        """One object. Raises KubernetesError."""
+        return await self._api.request("GET", path)
+
+    async def write(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """Make a request that changes something, unless another may lead by now.
+
+        Takes what `KubeAPI.request` takes. Raises NotLeading, or another KubernetesError.
+        """
+        if not self._leads():
+            raise NotLeading(f"{method} {path}")
+        return await self._api.request(method, path, **request)
+
     async def read_pool(self, pool: PoolReference) -> dict[str, Any] | None:
         """The pool's object as it is now; None when it is gone or another has its name."""
         try:
-            body = await self.api.request("GET", pool_path(pool.namespace, pool.name))
+            body = await self.read(pool_path(pool.namespace, pool.name))
         except NotFound:
             return None
         return body if body["metadata"]["uid"] == pool.uid else None
 
     async def read_secret(self, namespace: str, name: str) -> dict[str, Any]:
         """A Secret. Raises NotFound, Refused or Unavailable."""
-        return await self.api.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        return await self.read(f"/api/v1/namespaces/{namespace}/secrets/{name}")
 
     async def read_config_map(self, namespace: str, name: str) -> dict[str, Any]:
         """A ConfigMap. Raises NotFound, Refused or Unavailable."""
-        return await self.api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        return await self.read(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
 
     async def patch_status(self, pool: PoolReference, status: dict[str, Any]) -> bool:
         """Write the pool's status; null removes a field. False if there is no such pool any more.
@@ -193,7 +210,7 @@ class Cluster:
         Raises KubernetesError when it is not written.
         """
         try:
-            await self.api.request(
+            await self.write(
                 "PATCH",
                 pool_path(pool.namespace, pool.name, "status"),
                 query={"fieldManager": FIELD_MANAGER},
@@ -227,7 +244,7 @@ class Cluster:
                 }
             }
             try:
-                await self.api.request(
+                await self.write(
                     "PATCH",
                     pool_path(pool.namespace, pool.name),
                     query={"fieldManager": FIELD_MANAGER},
@@ -269,7 +286,7 @@ class Cluster:
             "source": {"component": OPERATOR},
         }
         try:
-            await self.api.request("POST", f"/api/v1/namespaces/{pool.namespace}/events", body=body)
+            await self.write("POST", f"/api/v1/namespaces/{pool.namespace}/events", body=body)
         except KubernetesError as error:
             logger.warning("event lost", extra={"pool": pool.name, "error": str(error)})
 
@@ -364,7 +381,7 @@ class JobBackend(ComputeServiceBackend):
         if worker.uid:
             body["preconditions"] = {"uid": worker.uid}
         try:
-            await self._cluster.api.request("DELETE", path, body=body)
+            await self._cluster.write("DELETE", path, body=body)
         except (NotFound, Conflict):
             return
         except KubernetesError as error:
@@ -374,11 +391,11 @@ class JobBackend(ComputeServiceBackend):
         namespace = self._pool.namespace
         path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         try:
-            job = await self._cluster.api.request(
+            job = await self._cluster.write(
                 "POST", path, query={"fieldManager": FIELD_MANAGER}, body=manifest
             )
         except AlreadyExists:
-            job = await self._cluster.api.request("GET", f"{path}/{manifest['metadata']['name']}")
+            job = await self._cluster.read(f"{path}/{manifest['metadata']['name']}")
         self._cluster.saw_job(job)
         logger.info(
             "job created",
@@ -390,7 +407,7 @@ class JobBackend(ComputeServiceBackend):
         for name, since in list(self._unsure.items()):
             path = f"/apis/batch/v1/namespaces/{self._pool.namespace}/jobs/{name}"
             try:
-                self._cluster.saw_job(await self._cluster.api.request("GET", path))
+                self._cluster.saw_job(await self._cluster.read(path))
             except NotFound:
                 if self._clock() < since + CREATION_SETTLES:
                     continue

@@ -41,7 +41,7 @@ class Operator:
         self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve pools until `stop` is set or leadership is lost."""
+        """Serve pools, or stand by, until `stop` is set."""
         self._stop = stop
         await kopf.operator(
             registry=self._registry(),
@@ -76,6 +76,7 @@ class Operator:
             namespaces=self._options.namespaces,
             identity=self._options.identity,
             on_change=self._pools.workers_changed,
+            leads=lambda: self._leadership is None or self._leadership.held,
         )
         if self._options.health_port:
             self._health = HealthServer(
@@ -120,17 +121,17 @@ class Operator:
             namespace=self._options.lease_namespace,
             identity=self._options.identity,
         )
-        await self._leadership.lead(begin)
-        await self._pools.stop()
-        self._stop.set()
+        while True:
+            await self._leadership.lead(begin)
+            await self._pools.stop()
 
     async def _cleanup(self, **_: Any) -> None:
         # kopf catches signals itself and then waits 5 s for a task of its own that waits for this.
         self._stop.set()
-        await self._pools.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pools.stop()
         if self._leadership is not None:
             await self._leadership.give_back()
         if self._health is not None:

@@ -93,6 +93,13 @@ class Refused(KubernetesError):
     """401, 403, 400, 422: permissions, quota, admission, an invalid object. A person must look."""
 
 
+class NotLeading(KubernetesError):
+    """Nothing was sent: another instance of the operator may lead by now."""
+
+    def __init__(self, request: str) -> None:
+        super().__init__(request, None, "this instance does not hold the Lease any more")
+
+
 def _error(request: str, status: int, text: str) -> KubernetesError:
     reason, message = "", text
     with contextlib.suppress(ValueError, AttributeError):

@@ -1,7 +1,8 @@
 """One instance leads: a Lease decides, by the rules of Kubernetes' own controllers.
 
 The election of the `kubernetes` library is not used: its calls may hang for minutes, in which an
-instance would go on believing that it leads.
+instance would go on believing that it leads. Why two never lead at once:
+docs/decisions/0018-one-leads.md.
 """
 
 from __future__ import annotations
@@ -18,10 +19,20 @@ from .kubeapi import AlreadyExists, Conflict, KubeAPI, KubernetesError, NotFound
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 15
-RENEW_DEADLINE_SECONDS = 10.0
-RETRY_SECONDS = 2.0
-CALL_SECONDS = 4.0
+LEASE_SECONDS = 10
+"""A dead leader is followed within this, the time until its last renewal is seen, and that until
+the next look: RETRY_SECONDS each, and what the calls take."""
+RENEW_DEADLINE_SECONDS = 7.0
+RETRY_SECONDS = 1.0
+CALL_SECONDS = 2.0
+
+# Goes on while the process, or the machine, is suspended.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_time() -> float:
+    """Seconds since the machine was started, those in which it slept among them."""
+    return time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ class Leadership:
         name: str,
         namespace: str,
         identity: str,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = boot_time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
@@ -62,7 +73,13 @@ class Leadership:
         self._monotonic = monotonic
         self._sleep = sleep
         self._seen: Sighting | None = None
+        self._renewed_at = float("-inf")
         self._facts = {"lease": f"{namespace}/{name}", "identity": identity}
+
+    @property
+    def held(self) -> bool:
+        """Whether the Lease is surely ours at this instant, whatever has been missed meanwhile."""
+        return self._monotonic() < self._renewed_at + RENEW_DEADLINE_SECONDS + CALL_SECONDS
 
     async def lead(self, started: Callable[[], Awaitable[None]]) -> None:
         """Wait for the Lease, call `started`, hold the Lease; return when it is lost.
@@ -76,15 +93,20 @@ class Leadership:
             await self._sleep(RETRY_SECONDS)
             tried_at = self._monotonic()
         logger.info("leading", extra=self._facts)
+        self._renewed_at = tried_at
         await started()
-        renewed_at = tried_at
-        # The last attempt begins before the deadline and takes CALL_SECONDS at most.
-        while self._monotonic() + RETRY_SECONDS < renewed_at + RENEW_DEADLINE_SECONDS:
+        while self._in_time(RETRY_SECONDS):
             await self._sleep(RETRY_SECONDS)
             tried_at = self._monotonic()
-            if await self._attempt():
-                renewed_at = tried_at
+            # Who was suspended meanwhile may have been followed: not one step more.
+            if self._in_time() and await self._attempt():
+                self._renewed_at = tried_at
+        self._renewed_at = float("-inf")
         logger.error("leadership lost", extra=self._facts)
+
+    def _in_time(self, ahead: float = 0.0) -> bool:
+        """Whether one may still try to renew in so many seconds; CALL_SECONDS more are spare."""
+        return self._monotonic() + ahead < self._renewed_at + RENEW_DEADLINE_SECONDS
 
     async def give_back(self) -> None:
         """Let another lead at once. Fails silently: the Lease runs out by itself."""

@@ -86,16 +86,27 @@ class ForkedOperator(OperatorProcess):
                 assert self._ends_within(10)
             self._close()
 
+    def suspend(self) -> None:
+        """Stop it where it is, with SIGSTOP: it does not know that time passes."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._send(signal.SIGCONT)
+
     def terminate(self, patience: float = 20.0) -> int:
         """End it with SIGTERM."""
-        assert self._pidfd is not None
-        signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+        self._send(signal.SIGTERM)
         return self.wait(patience)
 
     def wait(self, patience: float) -> int:
         """Wait until it has ended by itself; how is not known, so 0."""
         assert self._ends_within(patience), f"the operator has not ended:\n{self.log}"
         return 0
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._pidfd is not None
+        signal.pidfd_send_signal(self._pidfd, number)
 
     def _ends_within(self, seconds: float) -> bool:
         assert self._pidfd is not None

@@ -13,6 +13,7 @@ from unit.operator.fake_kube import NAMESPACE, FakeKube, Fault, mirrored
 from computepool_api.ids import ComputeManagerID
 from computepool_operator.cluster import CREATION_SETTLES, Cluster, JobBackend
 from computepool_operator.jobs import PoolReference, build_job
+from computepool_operator.kubeapi import NotLeading
 from computepool_operator.manager import BackendRefused, BackendUnavailable
 from computepool_operator.orders import NO_ORDERS, Orders
 from computepool_operator.workers import Worker, WorkerState
@@ -162,6 +163,25 @@ class TestUnsure:
         with pytest.raises(BackendUnavailable):
             await backend.create(1)
         assert await backend.names() == []
+
+
+class TestLeading:
+    async def test_who_leads_no_more_writes_nothing(self) -> None:
+        kube, leads = FakeKube(), True
+        async with kube.running() as api, mirrored(api, leads=lambda: leads) as cluster:
+            backend = Backend(kube, cluster)
+            await backend.create(1)
+            (worker,) = await backend.jobs.workers()
+            leads = False
+            with pytest.raises(BackendUnavailable, match="does not hold the Lease"):
+                await backend.create(1)
+            with pytest.raises(BackendUnavailable, match="does not hold the Lease"):
+                await backend.jobs.remove(worker)
+            with pytest.raises(NotLeading):
+                await cluster.patch_status(POOL, {"reason": "NoTasks"})
+            await cluster.post_event(POOL, warning=False, reason="A", message="b", now=NOON)
+            assert [(m, p) for m, p, _ in kube.requests if m != "GET"] == [("POST", JOBS)]
+            assert await backend.names() == [worker.name], "nothing is unsure about it"
 
 
 class TestKnowing:

@@ -31,12 +31,15 @@ class Time:
 
     now: float = 1000.0
     limit: float = 10_000.0
+    suspended: float = 0.0
+    """For how long the next sleep is longer than was asked for."""
 
     def monotonic(self) -> float:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        self.now += seconds
+        self.now += seconds + self.suspended
+        self.suspended = 0.0
         assert self.now < self.limit, "it goes on for ever"
         await asyncio.sleep(0)
 
@@ -297,6 +300,48 @@ class TestHolding:
         await ours.lead()
         assert len(ours.started_at) == 1
         assert time.now < written_at[-1] + LEASE_SECONDS
+
+    @pytest.mark.parametrize("renewals", range(3))
+    async def test_who_was_suspended_may_write_no_more_and_does_not_even_ask(
+        self, ours: Instance, leases: Leases, time: Time, renewals: int
+    ) -> None:
+        held: list[bool] = []
+
+        def suspend(_method: str) -> None:
+            held.append(ours.leadership.held)
+            if len(leases.requests) == 2 * (renewals + 1):
+                time.now += LEASE_SECONDS
+                held.append(ours.leadership.held)
+
+        leases.on_request = suspend
+        await ours.lead()
+        assert held == [False, False, *[True] * (2 * renewals), False]
+        assert len(leases.requests) == 2 * (renewals + 1)
+        assert not ours.leadership.held
+
+    async def test_who_was_suspended_while_nothing_was_asked_may_write_no_more(
+        self, make: MakeInstance, leases: Leases, time: Time
+    ) -> None:
+        ours = make("ours")
+        ours.on_start = lambda: setattr(time, "suspended", LEASE_SECONDS - RETRY_SECONDS)
+        await ours.lead()
+        assert leases.requests == ["GET", "POST"]
+
+    async def test_it_is_held_until_shortly_before_another_may_lead(
+        self, ours: Instance, leases: Leases, time: Time
+    ) -> None:
+        assert not ours.leadership.held
+        spent: list[float] = []
+
+        def look() -> None:
+            began = time.now
+            while ours.leadership.held:
+                time.now += 0.125
+            spent.append(time.now - began)
+
+        ours.on_start = look
+        await ours.lead()
+        assert RENEW_DEADLINE_SECONDS < spent[0] < LEASE_SECONDS
 
     async def test_one_whose_lease_another_has_taken_stops(
         self, ours: Instance, leases: Leases, time: Time
