@@ -37,7 +37,7 @@ def start(folder: Path, host: str) -> Server:
     processes.wait_until(
         lambda: _said(log) is not None,
         "the simulated compute API answers",
-        timeout=30,
+        timeout=120,
         watched=[process],
     )
     said = _said(log)

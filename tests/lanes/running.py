@@ -1,7 +1,7 @@
 """Run lanes, and show what a person wants to see of them.
 
-While they run: their progress lines, their ends, and now and then how far they are. What pytest
-says of a lane is shown when it has ended, and what failed is listed once more at the end of all.
+While they run: their progress lines, their ends, and now and then how far they are. Why tests
+failed is shown when their lane has ended; that they failed is said once more at the end of all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from lanes.table import BUSY, Lane
 
 ROOT = Path(__file__).parents[2]
 NEWS_SECONDS = 30.0
+LAST_WORDS = 200
+"""Lines."""
 NO_TESTS = 5
 """pytest's exit code where nothing was selected, as by `-k`."""
 
@@ -26,6 +28,7 @@ Say = Callable[[str], None]
 Command = Callable[[Lane], Sequence[str]]
 _PERCENT = re.compile(r"\[ *(\d+)%\]$")
 _SUMMARY = re.compile(r"=+ short test summary info =+")
+_TROUBLE = re.compile(r"=+ (ERRORS|FAILURES) =+")
 _FAILED = ("FAILED ", "ERROR ")
 
 
@@ -60,11 +63,16 @@ class Run:
         starts = [n for n, line in enumerate(self.lines) if _SUMMARY.fullmatch(line)]
         return self.lines[starts[-1] + 1 : -1] if starts else []
 
+    def trouble(self) -> list[str]:
+        """Why tests failed; the last it has said, if pytest has not got so far."""
+        starts = [n for n, line in enumerate(self.lines) if _TROUBLE.fullmatch(line)]
+        return self.lines[starts[0] :] if starts else self.lines[-LAST_WORDS:]
+
 
 def pytest_command(lane: Lane, selected: Iterable[str], options: Iterable[str]) -> list[str]:
     """Return the command that runs a lane's tests."""
     nice = [] if lane.cluster else ["nice", "-n", str(BUSY)]
-    return [*nice, sys.executable, "-u", "-m", "pytest", "-q", *selected, *options]
+    return [*nice, sys.executable, "-u", "-m", "pytest", "-v", *selected, *options]
 
 
 async def run(queues: Sequence[Sequence[Lane]], command: Command, say: Say) -> list[Run]:
@@ -108,12 +116,8 @@ async def _run_one(run: Run, command: Sequence[str], say: Say) -> None:
         raise
     finally:
         run.seconds = time.monotonic() - run.began
-    if run.failed:
-        for line in run.lines:
-            say(line)
-    else:
-        for line in run.summary():
-            say(f"{run.lane.name}: {line}")
+    for line in run.trouble() if run.failed else run.summary():
+        say(f"{run.lane.name}: {line}")
     say(f"{run.lane.name}: {run.result()}")
 
 

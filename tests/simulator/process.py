@@ -26,7 +26,7 @@ class SimulatorProcess:
     identifier = "compute-identity"
     key = "compute-key"
 
-    def __init__(self, arguments: Sequence[str] = (), *, start_timeout: float = 20.0) -> None:
+    def __init__(self, arguments: Sequence[str] = (), *, start_timeout: float = 120.0) -> None:
         """`arguments` are those of `python -m simulator`; nothing starts yet."""
         self._arguments = list(arguments)
         self._start_timeout = start_timeout

@@ -47,9 +47,10 @@ def script(lane: Lane, said: dict[str, str], codes: dict[str, int]) -> list[str]
     return [sys.executable, "-c", f"print({said[lane.name]!r}); exit({codes.get(lane.name, 0)})"]
 
 
-PASSED = "..... [100%]\n[testcluster] a cluster comes up\n1 passed in 2.00s"
+PASSED = "t.py::test PASSED  [100%]\n[testcluster] a cluster comes up\n1 passed in 2.00s"
 SUMMARY = "=== short test summary info ===\nSKIPPED [1] t.py: no GPU"
-FAILED = f"trace\n{SUMMARY}\nFAILED t.py::test - assert\n1 failed, 1 skipped in 0.1s"
+TROUBLE = "t.py::test FAILED [100%]\n=== FAILURES ===\ntrace"
+FAILED = f"{TROUBLE}\n{SUMMARY}\nFAILED t.py::test - assert\n1 failed, 1 skipped in 0.1s"
 
 
 def test_what_is_said_of_lanes() -> None:
@@ -59,8 +60,8 @@ def test_what_is_said_of_lanes() -> None:
         run([[ONE], [TWO]], lambda lane: script(lane, said, {"two": 1}), shown.append)
     )
     assert "one: [testcluster] a cluster comes up" in shown
-    assert "..... [100%]" not in shown
-    assert "trace" in shown, "all that the failed one has said"
+    assert not any("100%" in line for line in shown)
+    assert "two: trace" in shown
     assert [result.failed for result in ran] == [False, True]
     assert ran[0].percent == " 100%"
 
@@ -77,6 +78,13 @@ def test_why_tests_were_skipped_is_said_of_a_lane_that_passed() -> None:
     (ran,) = asyncio.run(run([[ONE]], lambda lane: script(lane, said, {}), shown.append))
     assert shown[0] == "one: SKIPPED [1] t.py: no GPU"
     assert report([ran], 1.0, shown.append) == 0
+
+
+def test_the_last_words_of_a_lane_that_never_began_are_shown() -> None:
+    shown: list[str] = []
+    said = {"one": "ERROR: unrecognized arguments"}
+    asyncio.run(run([[ONE]], lambda lane: script(lane, said, {"one": 4}), shown.append))
+    assert shown[0] == "one: ERROR: unrecognized arguments"
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4, -9])
