@@ -48,6 +48,8 @@ class Fleet(ComputeServiceBackend):
         self.created = 0
         self.away = False
         self.refusal = ""
+        self.most_jobs = 1000
+        self.stuck: set[str] = set()
 
     async def workers(self) -> tuple[Worker, ...]:
         if self.away:
@@ -61,12 +63,16 @@ class Fleet(ComputeServiceBackend):
         if self.refusal:
             raise BackendRefused(self.refusal)
         self.orders.append(orders)
-        for _ in range(number):
+        for created in range(number):
+            if len(self.present) >= self.most_jobs:
+                raise BackendRefused("exceeded quota: jobs", created)
             self.created += 1
             self.present.append(make_worker("Starting", f"a100-{self.created}"))
         return number
 
     async def remove(self, worker: Worker) -> None:
+        if worker.name in self.stuck:
+            raise BackendUnavailable(f"{worker.name} can't be removed")
         self.present.remove(worker)
 
     def change(self, name: str, state: WorkerState, **fields: Any) -> None:

@@ -46,7 +46,7 @@ def job_object(*conditions: Body, deleted: bool = False, **status: Any) -> Body:
             "uid": JOB_UID,
             "creationTimestamp": stamp(CREATED),
             "resourceVersion": "245",
-            "labels": LABELS,
+            "labels": dict(LABELS),
             **({"deletionTimestamp": stamp(CLAIMED)} if deleted else {}),
         },
         "spec": {"backoffLimit": 0, "suspend": False},

@@ -8,14 +8,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
+from unit.operator.builders import NOON
 from unit.operator.fake_kube import NAMESPACE, FakeKube, Fault, mirrored
+from unit.operator.objects import JOB, POD_UID, condition, ended_pod, job_object
 
+from computepool_api.outcomes import Outcome, TerminationMessage
 from computepool_operator import loop as loop_module
 from computepool_operator.cluster import FINALIZER, Cluster
-from computepool_operator.jobs import build_job
+from computepool_operator.jobs import GENERATION_ANNOTATION, build_job, service_id
 from computepool_operator.loop import PoolLoop, Tools
 from computepool_operator.pool import PoolSpec
 from computepool_operator.pools import Pools
@@ -29,6 +34,7 @@ from simulator.simulator import Options, Simulator
 Body = dict[str, Any]
 POOL = f"/apis/compute.alchemiscale.org/v1alpha1/namespaces/{NAMESPACE}/computepools/a100"
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/alchemiscale-compute"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 IDENTITY = Identity("compute-identity", "compute-key", ("*-*-*",))
 
@@ -88,6 +94,17 @@ class Scene:
     async def add_tasks(self, number: int) -> None:
         with AdminClient(self.server.admin_url) as admin:
             await asyncio.to_thread(admin.add_tasks, number)
+
+    def register_service(self, service: str) -> None:
+        """Register a service under the pool's manager, as its worker would have."""
+        form = {"username": "compute-identity", "password": "compute-key"}
+        with httpx.Client(base_url=self.server.url, trust_env=False) as client:
+            token = client.post("/token", data=form).json()["access_token"]
+            client.post(
+                f"/computeservice/{service}/register",
+                headers={"Authorization": f"Bearer {token}"},
+                json={"compute_manager_id": self.status["computeManagerID"]},
+            ).raise_for_status()
 
     def break_server(self, endpoint: str, kind: FaultKind, **details: Any) -> None:
         self.server.simulator.faults.add(ServerFault(endpoint, kind, count=None, **details))
@@ -232,6 +249,36 @@ class TestTheEnd:
         await asyncio.wait_for(scene.start(), 5)
         assert scene.asked("manager_register") == 0
 
+    async def test_the_last_result_of_a_worker_that_died_has_time_to_be_stored(
+        self, scene: Scene
+    ) -> None:
+        # Deregistered earlier, its Task would wait again and be computed a second time.
+        now = Settable()
+        scene.start(clock=lambda: datetime.fromtimestamp(now(), UTC))
+        await scene.until("a whole cycle", lambda: scene.status.get("lastCycleTime"))
+        uid = scene.pool["metadata"]["uid"]
+        sending = TerminationMessage(Outcome.PUSHING, "Task-1-a-b-c").to_json()
+        job, pod = job_object(), ended_pod(137, sending)
+        for thing, path in ((job, JOBS), (pod, PODS)):
+            thing["metadata"]["labels"]["compute.alchemiscale.org/pool-uid"] = uid
+            await scene.kube.put(f"{path}/{thing['metadata']['name']}", thing)
+        service = str(service_id(JOB, POD_UID))
+        with AdminClient(scene.server.admin_url) as admin:
+            await asyncio.to_thread(scene.register_service, service)
+            body = deepcopy(scene.kube.objects[POOL])
+            body["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+            scene.pool = body
+            await scene.until(
+                "it is waited for",
+                lambda: "last moment" in str(scene.status.get("message")),
+                hurry=True,
+            )
+            assert [found.id for found in await asyncio.to_thread(admin.services)] == [service]
+            now.now += 61
+            await scene.until("its end", scene.tasks[0].done, hurry=True)
+            assert await asyncio.to_thread(admin.services) == []
+            assert await asyncio.to_thread(admin.managers) == []
+
     async def test_a_pool_without_our_finalizer_is_let_go_at_once(self, scene: Scene) -> None:
         body = deepcopy(scene.pool)
         body["metadata"] |= {"deletionTimestamp": "2026-03-01T12:00:00Z", "finalizers": ["other"]}
@@ -269,6 +316,40 @@ class TestTrouble:
         await scene.until("a reason", lambda: scene.status.get("reason") == "CredentialsRefused")
         (ready,) = [c for c in scene.status["conditions"] if c["type"] == "Ready"]
         assert ready["status"] == "False"
+
+
+class TestOneLook:
+    async def test_a_spec_that_changes_during_a_cycle_is_the_next_one_s(self, scene: Scene) -> None:
+        # Or the status would say that the new one has been seen, and what it changes be missed.
+        scene.break_server("manager_instruction", FaultKind.LATENCY, seconds=0.3)
+        await scene.add_tasks(1)
+        scene.start()
+        await scene.until("the server is asked", scene.asked)
+        body = deepcopy(scene.kube.objects[POOL])
+        body["metadata"]["generation"] = 2
+        body["spec"]["suspend"] = True
+        scene.loops[0].update(body)
+        await scene.until("a cycle", lambda: scene.status.get("lastCycleTime"))
+        assert scene.status["observedGeneration"] == 1
+        (job,) = [thing for path, thing in scene.kube.objects.items() if path.startswith(JOBS)]
+        assert job["metadata"]["annotations"][GENERATION_ANNOTATION] == "1"
+        await scene.until("another", lambda: scene.status["observedGeneration"] == 2)
+        assert scene.status["reason"] == "Suspended"
+
+    async def test_an_end_whose_status_could_not_be_written_is_judged_again(
+        self, scene: Scene
+    ) -> None:
+        scene.start()
+        await scene.until("a whole cycle", lambda: scene.status.get("lastCycleTime"))
+        scene.kube.faults.append(Fault("PATCH", "/status", 503, count=2))
+        job = job_object(condition("Failed", True, NOON))
+        job["metadata"]["labels"]["compute.alchemiscale.org/pool-uid"] = scene.pool["metadata"][
+            "uid"
+        ]
+        await scene.kube.put(f"{JOBS}/{JOB}", job)
+        await scene.until("it counts", lambda: scene.status["workers"]["failed"], hurry=True)
+        assert scene.status["countedJobs"]["failed"] == [JOB]
+        assert scene.status["workers"]["failed"] == 1
 
 
 class TestWaking:

@@ -98,6 +98,65 @@ class TestBackend:
         assert "exceeded quota" in result.verdict.message
         assert (result.completed, result.saturation) == (True, 0.0)
 
+    async def test_what_a_limit_left_room_for_counts(self, managed: Managed) -> None:
+        managed.sim.admin.add_tasks(5)
+        managed.spec = make_spec(max_compute_services=4)
+        managed.fleet.most_jobs = 3
+        result = await managed.cycle()
+        assert result.verdict.reason is Reason.JOBS_REFUSED
+        assert result.counts is not None
+        assert (result.counts.active, result.saturation) == (3, 0.75)
+
+    async def test_finished_jobs_go_before_new_ones_come_or_a_limit_would_keep_both(
+        self, managed: Managed
+    ) -> None:
+        managed.sim.admin.add_tasks(5)
+        managed.spec = make_spec(max_compute_services=4, job={"keep_succeeded": 1})
+        managed.fleet.most_jobs = 4
+        managed.fleet.present = [make_worker("Succeeded", f"done-{n}") for n in range(4)]
+        await managed.cycle()
+        result = await managed.cycle()
+        assert result.counts is not None
+        assert result.counts.active == 3
+
+    async def test_one_that_cannot_be_removed_keeps_nothing_else(self, managed: Managed) -> None:
+        managed.sim.admin.add_tasks(1)
+        managed.spec = make_spec(job={"keep_succeeded": 0})
+        managed.fleet.present = [make_worker("Succeeded", f"done-{n}") for n in range(3)]
+        managed.fleet.stuck = {"done-0"}
+        await managed.cycle()
+        result = await managed.cycle()
+        assert result.verdict.reason is Reason.KUBERNETES_UNAVAILABLE
+        assert [worker.name for worker in managed.fleet.present] == ["done-0", "a100-1"]
+
+    async def test_a_server_that_is_away_is_asked_to_deregister_once_a_cycle(
+        self, managed: Managed
+    ) -> None:
+        await managed.cycle()
+        for name in ("a100-a", "a100-b", "a100-c"):
+            managed.sim.admin.add_tasks(1)
+            managed.work_on(name)
+            await managed.claim(name)
+            managed.fleet.change(name, WorkerState.FAILED)
+        managed.sim.admin.fault("service_deregister", "status", status=503, count=1000)
+        result = await managed.cycle()
+        assert (result.completed, result.again) == (True, False)
+        asked = [r.ids["service"] for r in managed.sim.admin.audit(endpoint="service_deregister")]
+        assert len(set(asked)) == 1
+        managed.sim.admin.clear_faults()
+        assert (await managed.cycle()).again
+        assert managed.sim.admin.services() == []
+
+    async def test_what_was_decided_is_kept_where_only_the_report_fails(
+        self, managed: Managed
+    ) -> None:
+        managed.sim.admin.add_tasks(1)
+        managed.sim.admin.fault("manager_status", "status", status=503, count=1000)
+        result = await managed.cycle()
+        assert (result.verdict.reason, result.completed) == (Reason.COMPUTE_API_UNAVAILABLE, False)
+        assert result.counts is not None
+        assert (result.counts.active, result.memory.waiting_tasks) == (1, 1)
+
 
 class TestRegistration:
     @pytest.mark.parametrize("status", ["OK", "ERROR"])
