@@ -30,7 +30,9 @@ from simulator.records import Task, TaskStatus
 
 DAY = 86400.0
 LONGEST_DRAIN = 15 * DAY
-NODES, GPUS, STANDING = 5, 4, 2
+GPUS, STANDING = 4, 2
+CLOCKS_AHEAD = (0.0, 0.0, 0.0, 3600.0, -120.0)
+"""Of each node, in seconds: two are wrong."""
 MAX_SERVICES = 16
 
 
@@ -77,7 +79,10 @@ class Month:
         self._cluster = Kubernetes(
             self.timeline, self._chance("kubernetes"), random_ids(seed + 1_000_003)
         )
-        self._cluster.nodes = [Node(f"node-{number}", GPUS) for number in range(NODES)]
+        self._cluster.nodes = [
+            Node(f"node-{number}", GPUS, clock_ahead=wrong)
+            for number, wrong in enumerate(CLOCKS_AHEAD)
+        ]
         self._archive = Archive(self.timeline, self._server.store.workload)
         self._invariants = Invariants(
             self.timeline, self._spec, self._server, self._cluster, self._work, self._archive
@@ -128,7 +133,7 @@ class Month:
         self._cluster.launch = self._launch
         self._cluster.changed = self._changed
         self._cluster.released = lambda pod: self._ledger.release(pod, self.timeline.now)
-        places = min(MAX_SERVICES, NODES * GPUS) + STANDING
+        places = min(MAX_SERVICES, len(CLOCKS_AHEAD) * GPUS) + STANDING
         self._users = Users(
             self.timeline, self._server, self._chance("users"), self._work, load * places
         )
@@ -297,7 +302,7 @@ class Month:
             ends=self._ends,
             account=self._ledger.close(),
             makespan=ended - begin,
-            ideal=ideal_end(done, min(MAX_SERVICES, NODES * GPUS) + STANDING) - begin,
+            ideal=ideal_end(done, min(MAX_SERVICES, len(CLOCKS_AHEAD) * GPUS) + STANDING) - begin,
             reaped_after=tuple(sorted(self._invariants.reaped_after)),
             most_crashes=max((w.crashes for w in work), default=0),
             reasons=self._operator.reasons,

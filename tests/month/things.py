@@ -33,7 +33,7 @@ class Node:
     """A machine with GPUs.
 
     `answers`: the API server hears its kubelet. `isolated`: the compute API does not hear its
-    workers. `ready`: the scheduler uses it.
+    workers. `ready`: the scheduler uses it. `clock_ahead`: seconds by which its clock is wrong.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Node:
     has_image: bool = False
     unfit: bool = False
     rejects: bool = False
+    clock_ahead: float = 0.0
 
 
 @dataclass(slots=True)
@@ -125,7 +126,8 @@ class Pod:
 
     def shown(self) -> dict[str, Any]:
         """The object in the API."""
-        conditions = [_condition("Ready", "True" if self.ready else "False", self.ready_since)]
+        ready = "True" if self.ready else "False"
+        conditions = [_condition("Ready", ready, self._by_kubelet(self.ready_since))]
         if self.unschedulable:
             conditions.append(
                 {
@@ -160,12 +162,16 @@ class Pod:
                     "exitCode": self.end.code,
                     "reason": self.end.reason,
                     "message": self.end.message,
-                    "finishedAt": timestamp(self.end.at),
+                    "finishedAt": timestamp(self._by_kubelet(self.end.at)),
                 }
             }
         if self.shows_started and self.started_at is not None:
-            return {"running": {"startedAt": timestamp(self.started_at)}}
+            return {"running": {"startedAt": timestamp(self._by_kubelet(self.started_at))}}
         return {"waiting": {"reason": "ContainerCreating"}}
+
+    def _by_kubelet(self, at: float) -> float:
+        """A time as the clock of the pod's node shows it."""
+        return at + (self.node.clock_ahead if self.node else 0.0)
 
 
 def timestamp(at: float) -> str:
