@@ -209,7 +209,7 @@ async def mirrored(api: KubeAPI, **options: Any) -> AsyncIterator[Cluster]:
     cluster = Cluster(api, **settings)
     mirrors = asyncio.create_task(cluster.run())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await cluster.synced()
         yield cluster
     finally:

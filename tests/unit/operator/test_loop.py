@@ -246,7 +246,7 @@ class TestTheEnd:
         self, scene: Scene
     ) -> None:
         await scene.kube.remove(POOL)
-        await asyncio.wait_for(scene.start(), 5)
+        await asyncio.wait_for(scene.start(), 30)
         assert scene.asked("manager_register") == 0
 
     async def test_the_last_result_of_a_worker_that_died_has_time_to_be_stored(
@@ -282,7 +282,7 @@ class TestTheEnd:
     async def test_a_pool_without_our_finalizer_is_let_go_at_once(self, scene: Scene) -> None:
         body = deepcopy(scene.pool)
         body["metadata"] |= {"deletionTimestamp": "2026-03-01T12:00:00Z", "finalizers": ["other"]}
-        await asyncio.wait_for(scene.start(body), 5)
+        await asyncio.wait_for(scene.start(body), 30)
         assert scene.kube.asked("PATCH", "/a100") == []
 
 

@@ -75,6 +75,16 @@ class Moves(RuleBasedStateMachine):
         self.seen = None
         self.world.restart_operator()
 
+    @rule()
+    def the_operator_dies_before_it_has_written_down_what_it_knows(self) -> None:
+        self.seen = None
+        self.world.cycle(dies=True)
+
+    @invariant()
+    def no_end_is_counted_twice(self) -> None:
+        if hasattr(self, "world"):
+            assert self.world.counted <= len(self.world.ends)
+
     @invariant()
     def it_is_never_over(self) -> None:
         if hasattr(self, "world"):
@@ -113,6 +123,8 @@ class FaultlessWorld(Moves):
         if not hasattr(self, "world"):
             return
         self.world.stand_still()
+        self.world.cycle()
+        assert self.world.counted == len(self.world.ends)
         assert len(self.world.done) == self.world.submitted
         assert self.world.created == math.ceil(
             self.world.submitted / self.world.spec.worker.max_tasks
@@ -176,6 +188,8 @@ class FaultyWorld(Moves):
         self.world.reachable, self.world.skips = True, False
         self.world.bad.clear()
         self.world.stand_still()
+        self.world.cycle()
+        assert self.world.counted == len(self.world.ends)
         assert len(self.world.done) == self.world.submitted
         assert not any(service.registered for service in self.world.services.values())
         assert self.world.cycle().create_workers == 0

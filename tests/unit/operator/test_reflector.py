@@ -39,7 +39,7 @@ class Mirror:
 
     async def start(self) -> None:
         self.tasks.append(asyncio.create_task(self.copy.run()))
-        await asyncio.wait_for(self.copy.synced.wait(), 5)
+        await asyncio.wait_for(self.copy.synced.wait(), 30)
 
     def uids(self, pool: str = "a100") -> set[str]:
         return {thing["metadata"]["uid"] for thing in self.copy.group(pool)}

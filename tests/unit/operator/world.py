@@ -64,6 +64,7 @@ class World:
     created: int = 0
     in_vain: int = 0
     interrupted: int = 0
+    ends: set[str] = field(default_factory=set)
     deadly: set[int] = field(default_factory=set)
     bad: set[str] = field(default_factory=set)
     skips: bool = False
@@ -169,6 +170,7 @@ class World:
         """It dies without a word: its registration, and with it its Tasks, stay behind."""
         service = self.services[name]
         if not service.ended:
+            self.ends.add(name)
             held = task_key(service.tasks[0]) if service.tasks else None
             service.seen = replace(
                 service.seen,
@@ -179,6 +181,7 @@ class World:
 
     def _end(self, service: Service, outcome: Outcome) -> None:
         good = outcome.exit_code == 0
+        self.ends.add(service.seen.name)
         service.seen = replace(
             service.seen,
             state=WorkerState.SUCCEEDED if good else WorkerState.FAILED,
@@ -192,8 +195,11 @@ class World:
     def look(self) -> tuple[Worker, ...]:
         return tuple(service.seen for service in self.services.values())
 
-    def cycle(self, workers: tuple[Worker, ...] | None = None) -> Plan:
-        """One cycle, on workers as they were seen a while ago or as they are now."""
+    def cycle(self, workers: tuple[Worker, ...] | None = None, *, dies: bool = False) -> Plan:
+        """One cycle, on workers as they were seen a while ago or as they are now.
+
+        One that `dies` does everything but to write down what it knows.
+        """
         self.now += SECOND
         seen = self.look() if workers is None else workers
         decided = plan(self.spec, Observation(seen, self.instruction(), 1), self.memory, self.now)
@@ -210,6 +216,9 @@ class World:
                 self._end(service, Outcome.TERMINATED)
         for worker in decided.prune:
             del self.services[worker.name]
+        if dies:
+            self.restart_operator()
+            return decided
         self.memory = decided.memory
         if decided.saturation is not None:
             self.memory = replace(self.memory, reported_at=self.now)
@@ -239,6 +248,12 @@ class World:
 
     def restart_operator(self) -> None:
         self.memory = recall(self.status)
+
+    @property
+    def counted(self) -> int:
+        """How many ends the operator has taken into account."""
+        ended = (WorkerState.SUCCEEDED, WorkerState.FAILED)
+        return sum(self.memory.finished(state) for state in ended)
 
     # All together
 
