@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -89,7 +90,7 @@ class Cluster:
         self._api = api
         self._leads = leads
         self._identity = identity
-        scopes: Sequence[str | None] = list(namespaces) or [None]
+        self._scopes: Sequence[str | None] = list(namespaces) or [None]
         self._clock = clock
         self._departed: dict[str, dict[str, Departed]] = {}
         self._jobs, self._pods = (
@@ -102,7 +103,7 @@ class Cluster:
                     on_change=on_change,
                     on_gone=on_gone,
                 )
-                for namespace in scopes
+                for namespace in self._scopes
             ]
             for group, plural, on_gone in (
                 ("/apis/batch/v1", "jobs", lambda _job: None),
@@ -187,6 +188,36 @@ class Cluster:
         if not self._leads():
             raise NotLeading(f"{method} {path}")
         return await self._api.request(method, path, **request)
+
+    def everything(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The Jobs and pods of all pools, as mirrored, whether the pools exist or not."""
+        jobs = [job for mirror in self._jobs for job in mirror.everything()]
+        return jobs, [pod for mirror in self._pods for pod in mirror.everything()]
+
+    async def pool_uids(self) -> frozenset[str]:
+        """UIDs of all pools that exist in the namespaces served, deleted ones that wait included.
+
+        The API server is asked; the answer is no older than the question. Raises KubernetesError
+        when there is no whole answer.
+        """
+        found: set[str] = set()
+        for namespace in self._scopes:
+            path = _collection(f"/apis/{GROUP}/{VERSION}", namespace, PLURAL)
+            async for page in self._api.pages(path):
+                found |= {pool["metadata"]["uid"] for pool in page.get("items") or ()}
+        return frozenset(found)
+
+    async def delete_job(self, namespace: str, name: str, *, uid: str, propagation: str) -> None:
+        """Delete the very Job with that UID (any, if it is empty); one that is gone is as well.
+
+        Raises KubernetesError when that is not known to be done.
+        """
+        path = f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"
+        body: dict[str, Any] = {"propagationPolicy": propagation}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        with contextlib.suppress(NotFound, Conflict):
+            await self.write("DELETE", path, body=body)
 
     async def read_pool(self, pool: PoolReference) -> dict[str, Any] | None:
         """The pool's object as it is now; None when it is gone or another has its name."""
@@ -374,16 +405,12 @@ class JobBackend(ComputeServiceBackend):
 
     async def remove(self, worker: Worker) -> None:
         """See the base class. Only the very Job that was seen is deleted, by its UID."""
-        path = f"/apis/batch/v1/namespaces/{self._pool.namespace}/jobs/{worker.name}"
         # In the foreground, the Job stays until its pod has ended, and with it what we know.
         policy = "Background" if worker.finished else "Foreground"
-        body: dict[str, Any] = {"propagationPolicy": policy}
-        if worker.uid:
-            body["preconditions"] = {"uid": worker.uid}
         try:
-            await self._cluster.write("DELETE", path, body=body)
-        except (NotFound, Conflict):
-            return
+            await self._cluster.delete_job(
+                self._pool.namespace, worker.name, uid=worker.uid, propagation=policy
+            )
         except KubernetesError as error:
             raise BackendUnavailable(str(error)) from error
 

@@ -15,7 +15,7 @@ from computepool_api.outcomes import TerminationMessage
 from .memory import Crashes
 from .merge import strategic_merge
 from .orders import NO_ORDERS, Orders
-from .pool import GROUP, KIND, VERSION, CredentialsSecretRef, PoolSpec
+from .pool import GROUP, CredentialsSecretRef, PoolSpec
 from .workers import Departed, Ending, Worker, WorkerState, was_sending
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -79,6 +79,9 @@ def build_job(
 
     The Job makes exactly one pod and never a second (`backoffLimit: 0`): a compute service has one
     life, and it is the operator that decides whether another is wanted.
+
+    It belongs to its pool by a label with the pool's UID, and has no owner: garbage collection
+    would end what runs when a pool is deleted in the foreground (docs/decisions/0019-no-owner.md).
     """
     labels = {
         MANAGED_BY: OPERATOR,
@@ -103,16 +106,6 @@ def build_job(
             "namespace": pool.namespace,
             "labels": labels,
             "annotations": {GENERATION_ANNOTATION: str(pool.generation)},
-            "ownerReferences": [
-                {
-                    "apiVersion": f"{GROUP}/{VERSION}",
-                    "kind": KIND,
-                    "name": pool.name,
-                    "uid": pool.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
         },
         "spec": job_spec,
     }

@@ -22,6 +22,9 @@ REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
+PAGE = 500
+"""How many objects are listed at once."""
+
 _LONGEST_MESSAGE = 1024
 
 
@@ -170,6 +173,23 @@ class KubeAPI:
         if not isinstance(answer, dict):
             raise Unavailable(name, response.status, "the answer is not an object")
         return answer
+
+    async def pages(
+        self, path: str, *, query: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """List a collection, page after page. What came before an error is not all there is.
+
+        Raises:
+            KubernetesError: a page can't be had.
+
+        """
+        query = {**(query or {}), "limit": PAGE}
+        while True:
+            page = await self.request("GET", path, query=query)
+            yield page
+            if not (following := page["metadata"].get("continue")):
+                return
+            query["continue"] = following
 
     async def watch(
         self, path: str, *, query: Mapping[str, Any], silence: float, length: int

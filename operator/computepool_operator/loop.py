@@ -301,6 +301,8 @@ class PoolLoop:
             return False
         if manager_id is not None and not await self._said_goodbye(seen, manager_id):
             return False
+        if not await self._jobs_deleted():
+            return False
         logger.info("pool let go", extra=self._about())
         await self._tools.cluster.set_finalizer(self._pool, present=False)
         return True
@@ -337,6 +339,18 @@ class PoolLoop:
             self._alarm.set(self._tools.monotonic() + SETTLING_SPACING)
         await self._show(seen, manager_id, result, deleting=True)
         return False
+
+    async def _jobs_deleted(self) -> bool:
+        """Delete the Jobs that are left, all of them finished; whether that is done."""
+        backend = self._job_backend()
+        try:
+            for worker in await backend.workers():
+                await backend.remove(worker)
+        except BackendUnavailable as error:
+            self._errors += 1
+            logger.warning("removal waits", extra={**self._about(), "error": str(error)})
+            return False
+        return True
 
     async def _said_goodbye(self, seen: _Seen, manager_id: ComputeManagerID) -> bool:
         """Deregister; whether that is done with, also because the server can't be reached."""

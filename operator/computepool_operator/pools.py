@@ -1,4 +1,7 @@
-"""The loops of all pools: started, told of changes, and stopped. They run only while leading."""
+"""The loops of all pools: started, told of changes, and stopped. They run only while leading.
+
+So does the sweeping of Jobs whose pool is gone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .loop import PoolLoop, Tools
+from .sweeping import keep_sweeping
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +29,7 @@ class Pools:
         self._bodies: dict[str, Mapping[str, Any]] = {}
         self._loops: dict[str, tuple[PoolLoop, asyncio.Task[None]]] = {}
         self._tools: Tools | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     def observe(self, body: Mapping[str, Any]) -> None:
         """Take a pool that is new or has changed."""
@@ -60,6 +65,7 @@ class Pools:
     def lead(self, tools: Tools) -> None:
         """Begin to serve all pools."""
         self._tools = tools
+        self._sweeping = asyncio.create_task(keep_sweeping(tools.cluster), name="sweeping")
         for body in list(self._bodies.values()):
             self.observe(body)
 
@@ -67,6 +73,8 @@ class Pools:
         """Stop all loops where they are; whoever leads next takes them up."""
         self._tools = None
         tasks = [task for _loop, task in self._loops.values()]
+        if self._sweeping is not None:
+            tasks.append(self._sweeping)
         self._loops.clear()
         for task in tasks:
             task.cancel()

@@ -17,7 +17,6 @@ WATCH_SECONDS = 600
 SILENCE_SECONDS = 90.0
 """The API server sends a bookmark about once a minute; longer silence is a dead connection."""
 STALE_SECONDS = 240.0
-PAGE = 500
 FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
 SHORTEST_WATCH = 1.0
 """Seconds; a watch that ends sooner is treated like one that broke."""
@@ -65,6 +64,10 @@ class Reflector:
         """The objects of one group, in no order. They must not be changed."""
         return list(self._groups.get(name, {}).values())
 
+    def everything(self) -> list[Object]:
+        """The objects of all groups, in no order. They must not be changed."""
+        return [thing for group in self._groups.values() for thing in group.values()]
+
     def put(self, thing: Object) -> None:
         """Add an object that a write has just answered with, before the watch brings it."""
         group = self._groups.setdefault(self._group_of(thing), {})
@@ -107,16 +110,11 @@ class Reflector:
 
     async def _list(self) -> str:
         listed: dict[str, Object] = {}
-        query: dict[str, Any] = {"labelSelector": self._selector, "limit": PAGE}
-        while True:
-            page = await self._api.request("GET", self.path, query=query)
+        version = ""
+        async for page in self._api.pages(self.path, query={"labelSelector": self._selector}):
             for thing in page.get("items") or ():
                 listed[thing["metadata"]["uid"]] = _trimmed(thing)
-            metadata = page["metadata"]
-            if not metadata.get("continue"):
-                break
-            query["continue"] = metadata["continue"]
-        version: str = metadata["resourceVersion"]
+            version = page["metadata"]["resourceVersion"]
         self._replace(listed, int(version))
         self._heard_at = self._monotonic()
         self.synced.set()

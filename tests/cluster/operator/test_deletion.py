@@ -13,6 +13,7 @@ from cluster.operator.rival import Rival
 from cluster.operator.world import PATIENCE, SECRET, World, manager_name
 
 from computepool_api.outcomes import Outcome
+from computepool_operator.cluster import FINALIZER
 from simulator.process import SimulatorProcess
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("hurried")]
@@ -22,9 +23,9 @@ FAREWELL = 1.0
 
 @pytest.fixture(scope="module")
 def hurried(account: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """Give an operator that soon gives up on a server that is gone."""
+    """Give an operator that soon gives up on a server that is gone, and sweeps often."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
-    alterations = {"values": {"loop.FAREWELL": FAREWELL}}
+    alterations = {"values": {"loop.FAREWELL": FAREWELL, "sweeping.SWEEP_SECONDS": 0.5}}
     with OperatorProcess(account, log, alterations=alterations) as operator:
         yield operator
         assert operator.runs, operator.log
@@ -96,6 +97,65 @@ def test_drain_lets_running_workers_finish(world: World) -> None:
     world.deregister(second_service)
     world.kubelet.finish(other)
     assert_gone(world)
+
+
+@pytest.mark.parametrize("propagation", ["Background", "Foreground", "Orphan"])
+def test_drain_holds_however_the_pool_is_deleted(world: World, propagation: str) -> None:
+    """Argo CD deletes in the foreground: garbage collection then ends what the pool owns."""
+    found = running(world, deletionPolicy="Drain")
+    world.kube.delete("computepools", "a100", propagationPolicy=propagation)
+    world.ready_for("Draining")
+    world.until(
+        "garbage collection is done with it",
+        lambda: world.pool()["metadata"]["finalizers"] == [FINALIZER],
+    )
+    world.cycles(1)
+    assert world.pods() == [pod for pod, _, _ in found]
+    assert not any("deletionTimestamp" in job["metadata"] for job in world.jobs())
+    for pod, service, _ in found:
+        world.deregister(service)
+        world.kubelet.finish(pod)
+    assert_gone(world)
+
+
+def test_finished_jobs_go_with_their_pool(world: World) -> None:
+    (pod, service, _), *_ = running(world)
+    world.deregister(service)
+    world.kubelet.finish(pod)
+    world.workers(succeeded=1)
+    world.delete_pool()
+    assert_gone(world)
+
+
+def test_what_a_pool_without_its_finalizer_leaves_behind_is_swept(world: World) -> None:
+    (pod, service, _), (other, other_service, task) = running(
+        world, deletionPolicy="Drain", job={"keepSucceeded": 5}
+    )
+    world.create_pool("b200", suspend=True)
+    world.ready_for("Suspended", "b200")
+    world.deregister(service)
+    world.kubelet.finish(pod)
+    world.workers(succeeded=1)
+    (kept, running_job) = (job_of(pod), job_of(other))
+    world.delete_pool()
+    world.ready_for("Draining")
+    assert job_of(pod) in names(world)
+    world.kube.patch("computepools", "a100", {"metadata": {"finalizers": None}})
+    world.until("the pool is gone", lambda: not world.pool())
+    world.until("its finished Job is swept", lambda: kept not in names(world))
+    assert names(world) == [running_job]
+    assert world.admin.task(task).status == "running"
+    world.deregister(other_service)
+    world.kubelet.finish(other)
+    world.until("the other is swept", lambda: not world.jobs())
+
+
+def job_of(pod: str) -> str:
+    return pod.rpartition("-")[0]
+
+
+def names(world: World) -> list[str]:
+    return [job["metadata"]["name"] for job in world.jobs()]
 
 
 def test_drain_turns_into_stop_when_its_time_is_over(world: World) -> None:

@@ -52,7 +52,7 @@ class FakeKube:
         """Whether watches tell anything; lists always do."""
         self._version = 0
         self._history: list[tuple[int, str, Body]] = []
-        self._news = asyncio.Condition()
+        self.news = asyncio.Condition()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[KubeAPI]:
@@ -98,10 +98,10 @@ class FakeKube:
         return [(p, b) for m, p, b in self.requests if m == method and p.endswith(ending)]
 
     async def _tell(self, kind: str, path: str, body: Body) -> None:
-        async with self._news:
+        async with self.news:
             event = json.loads(json.dumps({"type": kind, "object": body}))
             self._history.append((self._version, path.rpartition("/")[0], event))
-            self._news.notify_all()
+            self.news.notify_all()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
@@ -173,9 +173,9 @@ class FakeKube:
                         since = version
                         if collection == path and self.watches:
                             await response.write(json.dumps(event).encode() + b"\n")
-                async with self._news:
+                async with self.news:
                     if self._version <= since:
-                        await self._news.wait()
+                        await self.news.wait()
         return response
 
 

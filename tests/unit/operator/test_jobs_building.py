@@ -74,16 +74,11 @@ class TestJob:
 
     def test_it_belongs_to_the_pool(self) -> None:
         metadata = job()["metadata"]
-        (owner,) = metadata["ownerReferences"]
-        assert owner == {
-            "apiVersion": "compute.alchemiscale.org/v1alpha1",
-            "kind": "AlchemiscaleComputePool",
-            "name": "a100",
-            "uid": POOL.uid,
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
+        assert metadata["labels"]["compute.alchemiscale.org/pool-uid"] == POOL.uid
         assert (metadata["namespace"], metadata["name"]) == ("lab", NAME)
+
+    def test_garbage_collection_has_no_say_in_it(self) -> None:
+        assert "ownerReferences" not in job()["metadata"]
 
     def test_job_and_pod_are_selected_by_the_labels_of_the_pool(self) -> None:
         wanted = dict(part.split("=") for part in pool_selector(POOL.uid).split(","))
