@@ -111,7 +111,7 @@ class Scene:
 
     async def until(self, what: str, holds: Callable[[], object], *, hurry: bool = False) -> None:
         """Wait until something holds; in a hurry, start a cycle whenever one has ended."""
-        for number in range(500):
+        for number in range(3000):
             if holds():
                 return
             if hurry and not self.loops[-1].busy_seconds():
@@ -120,7 +120,7 @@ class Scene:
                 body["metadata"]["annotations"] = {"hurry": str(number)}
                 self.loops[-1].update(body)
             await asyncio.sleep(0.01)
-        raise AssertionError(f"not within 5 s: {what}; the status is {self.status}")
+        raise AssertionError(f"not within 30 s: {what}; the status is {self.status}")
 
     async def new_job(self, name: str) -> None:
         """A Job that the watch brings."""

@@ -137,9 +137,10 @@ class FaultlessWorld(Moves):
 class FaultyWorld(Moves):
     """Workers, Tasks, nodes and the server fail in every way: all Tasks get done."""
 
-    @initialize(most=st.integers(1, 6), n=st.integers(0, 9))
-    def begin(self, most: int, n: int) -> None:
-        self.world = World(make_spec(max_compute_services=most))
+    @initialize(most=st.integers(1, 6), n=st.integers(0, 9), keep=st.sampled_from([0, 3]))
+    def begin(self, most: int, n: int, keep: int) -> None:
+        job = {"keep_succeeded": keep, "keep_failed": keep}
+        self.world = World(make_spec(max_compute_services=most, job=job))
         self.world.submit(n)
 
     @rule(n=st.integers(1, 4))
@@ -252,3 +253,24 @@ def test_a_bad_node_gets_one_worker_an_hour_and_the_others_do_the_work() -> None
     failed = [s.seen for s in world.services.values() if s.seen.state == "Failed"]
     assert [worker.node for worker in failed] == ["node-1"]
     assert len(world.done) == 9
+
+
+def test_an_operator_that_dies_before_it_writes_forgets_no_end() -> None:
+    job = {"keep_succeeded": 0, "keep_failed": 0}
+    policy = {"task_crash_limit": 9, "max_consecutive_failures": 9}
+    world = World(make_spec(max_compute_services=4, job=job, failure_policy=policy))
+    world.submit(4)
+    world.cycle()
+    for name in world.those():
+        world.start(name)
+        world.claim(name)
+        world.show_claim(name)
+    world.finish("w0")
+    world.kill("w1")
+    for _ in range(3):
+        world.cycle(dies=True)
+    assert set(world.services) >= {"w0", "w1"}
+    world.cycle()
+    world.cycle()
+    assert set(world.services).isdisjoint({"w0", "w1"})
+    assert (world.counted, len(world.memory.crashes)) == (2, 1)

@@ -45,11 +45,11 @@ class Mirror:
         return {thing["metadata"]["uid"] for thing in self.copy.group(pool)}
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        for _ in range(1000):
+        for _ in range(6000):
             if holds():
                 return
             await asyncio.sleep(0.005)
-        raise AssertionError("it did not come about within 5 s")
+        raise AssertionError("it did not come about within 30 s")
 
 
 @pytest.fixture(autouse=True)
