@@ -26,7 +26,7 @@ def test_a_process_is_in_a_session_of_its_own_and_logs(tmp_path: Path) -> None:
     log = tmp_path / "log"
     started = processes.start("one", ["sh", "-c", "echo said; exec sleep 60"], log, "m")
     assert os.getsid(started.pid) == started.pid
-    wait_until(lambda: log_has(log, "said"), "output", timeout=1)
+    wait_until(lambda: log_has(log, "said"), "output", timeout=20)
     processes.stop([started])
     assert not processes.is_alive(started)
 
@@ -34,7 +34,7 @@ def test_a_process_is_in_a_session_of_its_own_and_logs(tmp_path: Path) -> None:
 def test_a_stubborn_process_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     started = processes.start("one", ["sh", "-c", STUBBORN], log, "m")
-    wait_until(lambda: log_has(log, "ready"), "output", timeout=1)
+    wait_until(lambda: log_has(log, "ready"), "output", timeout=20)
     processes.stop([started], grace=0.2)
     assert not processes.is_alive(started)
 

@@ -20,7 +20,7 @@ from computepool_worker.child.unfit import UnfitError
 def test_a_healthy_platform_is_described(name: str, precision: str) -> None:
     began = time.monotonic()
     facts = check_device(name, min_memory=10**9)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert (facts["platform"], facts["precision"]) == (name, precision)
     assert facts["openmm"] == openmm.Platform.getOpenMMVersion()
     assert facts["device"]
