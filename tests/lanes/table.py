@@ -34,6 +34,11 @@ LANES = (
     Lane("e2e", ("e2e",)),
     Lane("operator", tuple(f"cluster/operator/test_{name}.py" for name in _OPERATOR)),
     Lane("cluster", ("cluster",)),
+    Lane(
+        "faults",
+        ("processes/worker/test_fault_matrix.py", "processes/worker/test_any_byte.py"),
+        cluster=False,
+    ),
     Lane("processes", ("processes",), cluster=False),
     Lane("unit", ("unit", "contract", "long"), cluster=False),
 )
