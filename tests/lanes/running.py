@@ -72,7 +72,8 @@ class Run:
 def pytest_command(lane: Lane, selected: Iterable[str], options: Iterable[str]) -> list[str]:
     """Return the command that runs a lane's tests."""
     nice = [] if lane.cluster else ["nice", "-n", str(BUSY)]
-    return [*nice, sys.executable, "-u", "-m", "pytest", "-v", *selected, *options]
+    alone = ["-p", "no:cacheprovider"]  # its file is not made for several writers
+    return [*nice, sys.executable, "-u", "-m", "pytest", "-v", *alone, *selected, *options]
 
 
 async def run(queues: Sequence[Sequence[Lane]], command: Command, say: Say) -> list[Run]:
