@@ -13,6 +13,7 @@ needs besides; ``device_memory`` (bytes) is what it says that it has used of a d
 - hang: never ends. stubborn: never ends and ignores SIGTERM.
 - hog: keeps a processor busy for ``seconds``.
 - greedy: takes ``bytes`` bytes of memory.
+- fill: writes to its scratch directory until the disk is full, and dies of that.
 - flood: writes ``bytes`` bytes to stdout and as many to stderr.
 - flaky: death by a segfault as often as the file ``counter`` allows (``times``), then a result.
 - fork: leaves a process behind that never ends; its number is in the output ``left_behind``.
@@ -91,6 +92,7 @@ def _prepare(request: Message) -> Message:
 def _execute(request: Message, answers: IO[bytes]) -> Message:
     body = json.loads(Path(request["transformation"]).read_text(encoding="utf-8"))
     transformation_key, stand_in = read_transformation(body[0])
+    stand_in["directory"] = request["scratch"]
     seconds = float(stand_in.get("seconds", 0))
     units = int(stand_in.get("units", 1))
     for name in ("shared", "scratch"):
@@ -246,6 +248,12 @@ def _fork(seconds: float, _stand_in: Message, outputs: Message) -> None:
     time.sleep(seconds)
 
 
+def _fill(_: float, stand_in: Message, __: Message) -> None:
+    with Path(stand_in["directory"], "filling").open("wb") as file:
+        while True:
+            file.write(b"x" * _BLOCK)
+
+
 _ACTIONS: dict[str, Callable[[float, Message, Message], None]] = {
     "segfault": _die_by(signal.SIGSEGV),
     "abort": _die_by(signal.SIGABRT),
@@ -256,6 +264,7 @@ _ACTIONS: dict[str, Callable[[float, Message, Message], None]] = {
     "stubborn": _be_stubborn,
     "hog": _hog,
     "greedy": _be_greedy,
+    "fill": _fill,
     "flood": _flood,
     "fork": _fork,
 }

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from computepool_api.errors import (
     ComputeAPIError,
@@ -26,6 +27,7 @@ from computepool_worker.delivery import Delivery, Parcel
 from computepool_worker.endings import Ending, EndOfLifeError, ending_of
 from computepool_worker.fingerprint import fingerprint
 from computepool_worker.logs import EventLog
+from computepool_worker.patience import patiently
 from computepool_worker.poison import PoisonListError, poison_stories
 from computepool_worker.presence import Presence
 from computepool_worker.registration import Registration
@@ -47,6 +49,8 @@ from computepool_worker.steps import (
 from computepool_worker.stop_signal import StopSignal
 from computepool_worker.termination import TerminationLog
 from computepool_worker.workshop import POISONOUS, NotExecutableError, Workshop, of_what
+
+T = TypeVar("T")
 
 # What leaving itself may take of the termination grace: deregistering, and removing files.
 _LEAVING_TIME = 8.0
@@ -148,13 +152,13 @@ class Life:
         return ending.outcome
 
     async def _work(self) -> Ending:
-        await settled(self._register(), self._settle_time)
+        await self._register()
         while True:
             await self._workshop.get_ready()
             match self._next_step():
                 case Claim(count):
                     await asyncio.to_thread(self._spool.sweep)
-                    await settled(self._claim(count), self._settle_time)
+                    await self._claim(count)
                 case Run(task):
                     await self._run(task)
                 case Sleep(seconds, reason):
@@ -168,10 +172,16 @@ class Life:
                         outcome, detail="\n".join(filter(None, (detail, self._resources)))
                     )
 
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        return await patiently(ask, self._settings.patience, self._log)
+
     def _next_step(self) -> Step:
         return next_step(replace(self._progress, elapsed=self._now() - self._began), self._limits)
 
     async def _register(self) -> None:
+        await self._patiently(lambda: settled(self._register_once(), self._settle_time))
+
+    async def _register_once(self) -> None:
         self._may_be_registered = True
         manager = self._settings.compute_manager_id
         try:
@@ -187,6 +197,9 @@ class Life:
         self._log.info("service.registered", manager=manager)
 
     async def _claim(self, count: int) -> None:
+        await self._patiently(lambda: settled(self._claim_once(count), self._settle_time))
+
+    async def _claim_once(self, count: int) -> None:
         settings = self._settings
         claim = await self._client.claim(
             self._id,
@@ -230,7 +243,7 @@ class Life:
         )
         self._directories = directories
         try:
-            await self._client.fetch(task, directories.transformation)
+            await self._patiently(lambda: self._client.fetch(task, directories.transformation))
             parcel = await self._obtain(task, directories, log)
         except (TaskUnusable, ScopeRefused, NotExecutableError) as error:
             self._give_up(task, str(error))

@@ -16,19 +16,20 @@ from types import MappingProxyType
 from computepool_api.ids import ComputeManagerID
 from computepool_api.scope import Scope
 from computepool_worker.documents import DocumentError, read_mapping
+from computepool_worker.patience import Patience
 from computepool_worker.variables import MissingVariableError, Substituted, substitute
 
 # Settings that this worker knows and does not use: it fetches each Transformation once, so a cache
-# saves nothing, and it paces its retries by what each request may do twice. They are accepted, and
-# named in the log.
+# saves nothing. They are accepted, and named in the log.
 NOT_USED = (
     "client_cache_directory",
     "client_cache_size_limit",
-    "client_max_retries",
-    "client_retry_base_seconds",
-    "client_retry_max_seconds",
     "client_use_local_cache",
 )
+
+# Where the file gives one of these, the others are what the stock service has.
+_RETRIES = ("client_max_retries", "client_retry_base_seconds", "client_retry_max_seconds")
+_STOCK_RETRIES = 5
 
 VARIABLES = {
     "api_url": "ALCHEMISCALE_URL",
@@ -64,6 +65,10 @@ class Settings:
     After ``probe_after`` without a heartbeat that reached the server the worker asks whether it is
     still registered: the server drops services that were silent for 1800 s, and says nothing.
 
+    ``client_max_retries`` is how often a server that is away is asked again for a registration, a
+    claim or a Task (-1: for ever), after waits that grow by ``client_retry_base_seconds`` up to
+    ``client_retry_max_seconds``.
+
     ``spool_dir`` is where results wait that could not be pushed, at most ``spool_max_bytes`` and
     for ``spool_max_age``. ``poison_file`` names Tasks that are failed without being run.
     ``device_min_memory`` and ``scratch_min_free`` are in MiB, and what must be free before a claim,
@@ -91,6 +96,9 @@ class Settings:
     loglevel: str = "INFO"
     logfile: Path | None = None
     client_verify: bool | str = True
+    client_max_retries: int = 0
+    client_retry_base_seconds: float = 2.0
+    client_retry_max_seconds: float = 60.0
     log_format: str = "text"
     credentials_dir: Path | None = None
     state_dir: Path | None = None
@@ -116,6 +124,15 @@ class Settings:
     scratch_min_free: int = 1024
     secret_variables: tuple[str, ...] = ()
     not_used: tuple[str, ...] = ()
+
+    @property
+    def patience(self) -> Patience:
+        """How long a server that is away is waited for."""
+        return Patience(
+            retries=self.client_max_retries,
+            base=self.client_retry_base_seconds,
+            longest=self.client_retry_max_seconds,
+        )
 
     @property
     def standing(self) -> bool:
@@ -186,6 +203,8 @@ def build(
         raise SettingsError(f"{source} must give {', '.join(missing)}")
     _check_credentials(parsed, source)
     parsed.setdefault("ephemeral", "compute_manager_id" in parsed)
+    if any(name in parsed for name in _RETRIES):
+        parsed.setdefault("client_max_retries", _STOCK_RETRIES)
     ignored = tuple(sorted(name for name in values if name in NOT_USED))
     return Settings(**parsed, secret_variables=secret_variables, not_used=ignored)  # type: ignore[arg-type]
 
@@ -264,6 +283,12 @@ def _seconds(value: object) -> float:
     # NaN fails the comparison, infinity the second one.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         raise ValueError("a number of seconds greater than 0")
+    return float(value)
+
+
+def _growth(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value < 1e9:
+        raise ValueError("a number greater than 1")
     return float(value)
 
 
@@ -354,6 +379,9 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "loglevel": _log_level,
     "logfile": _path,
     "client_verify": _verify,
+    "client_max_retries": _count(-1),
+    "client_retry_base_seconds": _growth,
+    "client_retry_max_seconds": _seconds,
     "log_format": _log_format,
     "credentials_dir": _path,
     "state_dir": _path,

@@ -129,6 +129,7 @@ def kill_child(scene: Scene) -> None:
 
 TERM, KILL = send(signal.SIGTERM), send(signal.SIGKILL)
 CLAIMED = "task.executing"
+WAITING = {"client_retry_base_seconds": 1.01, "client_retry_max_seconds": 0.01}
 DONE_ONCE = Left(0, "complete", 1)
 FAILED_ONCE = Left(0, "error", 1)
 FROM_SPOOL = Left(0, "complete", 1, computed=0)
@@ -175,6 +176,15 @@ CHILD = [
 SERVER = [
     Row("the server answers 503 to a registration, once", DONE_ONCE,
         faults=fault("service_register", "status", status=503)),
+    Row("the server is away at the start and is waited for", DONE_ONCE,
+        faults=fault("service_register", "status", status=503, count=5), settings=WAITING),
+    Row("the server is away at a claim and is waited for", DONE_ONCE,
+        faults=fault("claim", "status", status=429, count=5), settings=WAITING),
+    Row("the server is away at a fetch and is waited for", DONE_ONCE,
+        faults=fault("transformation_gufe", "status", status=503, count=5), settings=WAITING),
+    Row("the server stays away and is not waited for for ever", Left(13, "waiting", 0, computed=0),
+        faults=fault("transformation_gufe", "status", status=503, count=None),
+        settings={**WAITING, "client_max_retries": 1}),
     Row("the answer to a registration is lost", DONE_ONCE,
         faults=fault("service_register", "reset", when="after")),
     Row("the key is wrong", Left(11, "waiting", 0, computed=0), settings={"key": "wrong"}),
@@ -232,6 +242,9 @@ SERVER = [
 ]  # fmt: skip
 
 POD = [
+    Row("stopped while a server is waited for", Left(143, "waiting", 0, computed=0),
+        faults=fault("claim", "status", status=429, count=None),
+        settings={"client_max_retries": -1}, act=at("server.waited_for", TERM)),
     Row("stopped before a claim", Left(143, "waiting", 0, computed=0),
         act=at("worker.started", TERM)),
     Row("stopped while the claim is in flight", Left(143, "waiting", 0, computed=0),
@@ -254,6 +267,8 @@ POD = [
 ]  # fmt: skip
 
 SPOOL = [
+    Row("a push is answered 422: pushed by the next", Left(12, "waiting", 0, spooled=1),
+        then=FROM_SPOOL, faults=fault("results", "status", status=422)),
     Row("a push is answered 500, nothing stored: pushed by the next", Left(18, "waiting", 0,
         spooled=1), then=FROM_SPOOL, faults=fault("results", "status", status=500)),
     Row("the network breaks before a push is stored: pushed by the next", Left(18, "waiting", 0,

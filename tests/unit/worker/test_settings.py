@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from computepool_api.scope import Scope
+from computepool_worker.patience import Patience
 from computepool_worker.settings import NOT_USED, Settings, SettingsError, build, load
 
 LEAST = {
@@ -150,9 +151,37 @@ def test_the_key_is_in_no_repr_and_no_error() -> None:
 
 
 def test_settings_of_the_stock_service_that_are_not_used_are_named() -> None:
-    settings = made(client_use_local_cache=True, client_max_retries=5, sleep_interval=30)
-    assert settings.not_used == ("client_max_retries", "client_use_local_cache")
+    settings = made(client_use_local_cache=True, client_cache_directory="x", sleep_interval=30)
+    assert settings.not_used == ("client_cache_directory", "client_use_local_cache")
     assert set(settings.not_used) <= set(NOT_USED)
+
+
+@pytest.mark.parametrize(
+    ("given", "patience"),
+    [
+        ({}, Patience(0, 2.0, 60.0)),
+        ({"client_max_retries": 3}, Patience(3, 2.0, 60.0)),
+        ({"client_max_retries": -1}, Patience(-1, 2.0, 60.0)),
+        ({"client_retry_base_seconds": 1.5}, Patience(5, 1.5, 60.0)),
+        ({"client_retry_max_seconds": 10}, Patience(5, 2.0, 10.0)),
+    ],
+)
+def test_how_long_a_server_is_waited_for(given: dict[str, object], patience: Patience) -> None:
+    assert made(**given).patience == patience
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("client_max_retries", -2, "a whole number of at least -1"),
+        ("client_retry_base_seconds", 1.0, "a number greater than 1"),
+        ("client_retry_base_seconds", True, "a number greater than 1"),
+        ("client_retry_max_seconds", 0, "a number of seconds greater than 0"),
+    ],
+)
+def test_waits_that_would_not_be_any(name: str, value: object, says: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} must be {says}"):
+        made(**{name: value})
 
 
 def test_every_setting_of_the_stock_service_is_known() -> None:
