@@ -87,8 +87,8 @@ def test_the_last_words_of_a_lane_that_never_began_are_shown() -> None:
     assert shown[0] == "one: ERROR: unrecognized arguments"
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, 4, -9])
-def test_a_lane_that_ended_otherwise_has_failed(code: int) -> None:
+@pytest.mark.parametrize("code", [None, 1, 2, 3, 4, 5, -9])
+def test_a_lane_that_ended_otherwise_has_failed(code: int | None) -> None:
     assert Run(ONE, ["interrupted"], code=code).failed
 
 
