@@ -29,7 +29,8 @@ def chain(count: int) -> list[Any]:
 
 @pytest.mark.parametrize("count", [3, 500])
 def test_it_names_the_transformation_and_its_protocol(tmp_path: Path, count: int) -> None:
-    found = of(tmp_path, [chain(count), None])
+    # What a Task extends follows, and is longer than what is read at once.
+    found = of(tmp_path, [chain(count), "an earlier result" * 200_000])
     assert (found.transformation, found.protocol) == (key("Transformation", 7), "SomeProtocol")
 
 
