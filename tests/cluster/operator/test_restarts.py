@@ -11,6 +11,8 @@ from cluster.operator.process import OperatorProcess
 from cluster.operator.rival import Rival
 from cluster.operator.world import World
 
+from computepool_api.outcomes import Outcome
+
 pytestmark = pytest.mark.cluster
 
 HOUR = 3600.0
@@ -62,6 +64,36 @@ def test_a_registration_that_lapsed_meanwhile_is_renewed(
         world.admin.add_tasks(1)
         world.new_pods(1)
     assert before in [manager.id for manager in world.admin.managers()]
+
+
+def test_what_ended_while_no_operator_ran_counts_once(
+    world: World, process: OperatorProcess
+) -> None:
+    world.admin.add_tasks(3)
+    with process:
+        world.create_pool(
+            maxComputeServices=2, failurePolicy={"taskCrashLimit": 9, "maxConsecutiveFailures": 9}
+        )
+        first, second = world.new_pods(2)
+        for pod in (first, second):
+            world.kubelet.start(pod)
+        service, task = world.claim(first)
+        world.kubelet.claim(first)
+        world.workers(running=1, starting=1)
+        process.kill()
+        world.kubelet.kill(first, Outcome.HOLDING, task)
+        world.kubelet.finish(second, Outcome.DEVICE_UNFIT)
+        process.start()
+        world.workers(failed=2)
+        process.kill()
+        process.start()
+        world.cycles(2)
+    status = world.status()
+    assert status["workers"]["failed"] == 2
+    assert [(p["task"], p["crashes"]) for p in status["poisonTasks"]] == [(task, 1)]
+    assert [node["name"] for node in status["quarantinedNodes"]] == [world.kubelet.node]
+    assert len(status["countedJobs"]["failed"]) == 2
+    assert service not in [found.id for found in world.admin.services()]
 
 
 def test_a_halt_outlives_the_operator(world: World, process: OperatorProcess) -> None:
