@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,6 @@ from .jobs import (
     PoolReference,
     departed,
     job_name,
-    read_workers,
     service_of,
 )
 from .kubeapi import (
@@ -38,6 +38,7 @@ from .manager import BackendRefused, BackendUnavailable, ComputeServiceBackend
 from .orders import Orders
 from .pool import GROUP, KIND, PLURAL, VERSION
 from .reflector import Reflector
+from .roster import Roster
 from .workers import Departed, Worker, WorkerState
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Cluster:
         self._scopes: Sequence[str | None] = list(namespaces) or [None]
         self._clock = clock
         self._departed: dict[str, dict[str, Departed]] = {}
+        self._rosters: defaultdict[str, Roster] = defaultdict(Roster)
         self._jobs, self._pods = (
             [
                 Reflector(
@@ -131,7 +133,10 @@ class Cluster:
         """The workers of a pool, as mirrored."""
         jobs = [job for mirror in self._jobs for job in mirror.group(pool_uid)]
         pods = [pod for mirror in self._pods for pod in mirror.group(pool_uid)]
-        return read_workers(jobs, pods)
+        if not jobs:
+            self._rosters.pop(pool_uid, None)
+            return ()
+        return self._rosters[pool_uid].workers(jobs, pods)
 
     def departed(self, pool_uid: str) -> tuple[Departed, ...]:
         """The pool's pods that went of late, and those that have ended without a Job."""

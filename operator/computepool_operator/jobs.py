@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -333,18 +333,18 @@ def _credential_items(reference: CredentialsSecretRef) -> list[dict[str, str]]:
     ]
 
 
-def read_workers(
+def pair(
     jobs: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]
-) -> tuple[Worker, ...]:
-    """Read Jobs and their pods into workers, one for each Job, in order of name."""
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any] | None]]:
+    """Put Jobs and their pods together; of several pods of a Job, the newest."""
     newest: dict[str, Mapping[str, Any]] = {}
     for pod in pods:
         owner = pod["metadata"].get("labels", {}).get(JOB_UID_LABEL, "")
         other = newest.get(owner)
         if other is None or _created(other) <= _created(pod):
             newest[owner] = pod
-    workers = (read_worker(job, newest.get(job["metadata"]["uid"])) for job in jobs)
-    return tuple(sorted(workers, key=lambda worker: worker.name))
+    for job in jobs:
+        yield job, newest.get(job["metadata"]["uid"])
 
 
 def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker:

@@ -34,6 +34,7 @@ from .pool import RESUME_ANNOTATION, PoolSpec, PoolStatus
 from .reasons import HEALTH, Health, Reason
 from .removal import plan_removal
 from .status import Facts, build_status, is_warning, news, recall, worth_an_event
+from .throttle import Throttle
 from .workers import Worker, count
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,9 @@ FAREWELL = timedelta(minutes=2)
 
 SETTLING_SPACING = 5.0
 """Seconds between looks whether the last results of a deleted pool are stored."""
+
+LOOK_SPACING = 0.1
+"""Seconds between looks at which workers have changed, each of which looks at all of them."""
 
 STATUS_SPACING = 10.0
 """Seconds between status writes in which nothing but the time of the last cycle is new."""
@@ -114,6 +118,7 @@ class PoolLoop:
         self._written_at = float("-inf")
         self._alarm = _Alarm()
         self._errors = 0
+        self._look = Throttle(self._look_at_workers, LOOK_SPACING)
         self._seen: tuple[Mapping[str, Worker], Sequence[str]] = ({}, ())
         self._began_last = float("-inf")
         self._in_cycle = False
@@ -141,7 +146,10 @@ class PoolLoop:
             self._alarm.set(self._tools.monotonic())
 
     def workers_changed(self) -> None:
-        """Take notice of changed Jobs and pods; those that matter start a cycle at once."""
+        """Take notice of changed Jobs and pods; those that matter start a cycle soon."""
+        self._look.note()
+
+    def _look_at_workers(self) -> None:
         cluster, uid = self._tools.cluster, self._pool.uid
         workers = {worker.uid: worker for worker in cluster.workers(uid)}
         orphans = cluster.orphaned_pods(uid)
@@ -158,6 +166,7 @@ class PoolLoop:
             while not await self._one():
                 await self._rest()
         finally:
+            self._look.stop()
             await self._connection.close()
 
     async def _one(self) -> bool:

@@ -1,8 +1,10 @@
 """Jobs and pods as Kubernetes gives them out, read into workers."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pytest
 from unit.operator.builders import HOUR, SECOND, table
@@ -32,8 +34,9 @@ from unit.operator.objects import (
 
 from computepool_api.outcomes import Outcome
 from computepool_operator.blame import Blame, blame
-from computepool_operator.jobs import departed, parse_time, read_worker, read_workers
-from computepool_operator.workers import WorkerState
+from computepool_operator.jobs import departed, parse_time, read_worker
+from computepool_operator.roster import Roster
+from computepool_operator.workers import Worker, WorkerState
 
 PENDING, STARTING, RUNNING, ENDING, SUCCEEDED, FAILED = WorkerState
 
@@ -284,7 +287,7 @@ class TestSeveral:
     def test_each_job_is_one_worker_in_order_of_name(self) -> None:
         other = job_object()
         other["metadata"] |= {"name": "a100-2222", "uid": "another"}
-        workers = read_workers([job_object(), other], [holding_a_task()])
+        workers = Roster().workers([job_object(), other], [holding_a_task()])
         assert [(w.name, w.state) for w in workers] == [("a100-2222", PENDING), (JOB, RUNNING)]
 
     @pytest.mark.parametrize("newest_first", [True, False])
@@ -294,11 +297,39 @@ class TestSeveral:
         new = running(created=later(CREATED, 60))
         new["metadata"] |= {"name": "the-newer", "uid": "3f0e3f4e-0000-4000-8000-000000000000"}
         pods = [new, old] if newest_first else [old, new]
-        (worker,) = read_workers([job_object()], pods)
+        (worker,) = Roster().workers([job_object()], pods)
         assert (worker.pod, worker.state) == ("the-newer", STARTING)
 
     def test_a_pod_of_no_job_is_no_worker(self) -> None:
-        assert read_workers([], [holding_a_task()]) == ()
+        assert Roster().workers([], [holding_a_task()]) == ()
+
+    def test_only_what_has_changed_is_read_again(self) -> None:
+        read: list[str] = []
+
+        def reading(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker:
+            read.append(job["metadata"]["name"])
+            return read_worker(job, pod)
+
+        jobs, pods = [], []
+        for number in range(100):
+            job, pod = job_object(), pod_object()
+            job["metadata"] |= {"name": f"a100-{number:02}", "uid": f"job-{number}"}
+            pod["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = f"job-{number}"
+            jobs.append(job)
+            pods.append(pod)
+        roster = Roster(reading)
+        assert len(roster.workers(jobs, pods)) == len(read) == 100
+        read.clear()
+        for number in range(100):
+            pods[number] = {**pods[number], "status": holding_a_task()["status"]}
+            workers = roster.workers(jobs, pods)
+            assert workers == tuple(read_worker(j, p) for j, p in zip(jobs, pods, strict=True))
+        assert read == [job["metadata"]["name"] for job in jobs]
+        read.clear()
+        jobs[3] = deepcopy(jobs[3])
+        del jobs[5], pods[7]
+        assert len(roster.workers(jobs, pods)) == 99
+        assert read == ["a100-03", "a100-07"]
 
 
 class TestDeparted:

@@ -24,6 +24,7 @@ from computepool_operator.jobs import GENERATION_ANNOTATION, build_job, service_
 from computepool_operator.loop import PoolLoop, Tools
 from computepool_operator.pool import PoolSpec
 from computepool_operator.pools import Pools
+from computepool_operator.workers import Worker
 from simulator.client import AdminClient
 from simulator.faults import Fault as ServerFault
 from simulator.faults import FaultKind
@@ -377,6 +378,25 @@ class TestWaking:
         scene.loops[0].update(body)
         await scene.until("it is seen", lambda: scene.status["reason"] == "Suspended")
         assert scene.asked() > before
+
+    async def test_thousands_of_events_cost_a_few_looks_at_the_workers(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looks = 0
+        workers = scene.cluster.workers
+
+        def counting(uid: str) -> tuple[Worker, ...]:
+            nonlocal looks
+            looks += 1
+            return workers(uid)
+
+        monkeypatch.setattr(scene.cluster, "workers", counting)
+        monkeypatch.setattr(loop_module, "LOOK_SPACING", 0.3)
+        loop = scene.loop()
+        for _ in range(5000):
+            loop.workers_changed()
+        assert looks == 1
+        await scene.until("a last look", lambda: looks == 2)
 
     async def test_our_own_status_starts_none(self, scene: Scene) -> None:
         scene.start()
