@@ -347,6 +347,14 @@ def pair(
         yield job, newest.get(job["metadata"]["uid"])
 
 
+def read_workers(
+    jobs: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]
+) -> tuple[Worker, ...]:
+    """Read Jobs and their pods into workers, one for each Job, in order of name."""
+    workers = (read_worker(job, pod) for job, pod in pair(jobs, pods))
+    return tuple(sorted(workers, key=lambda worker: worker.name))
+
+
 def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker:
     """Read one Job and its pod.
 
