@@ -131,6 +131,8 @@ class Child:
         """
         self._busy = True
         self._last_sign = self._loop.time()
+        for output in self._outputs:
+            output.task = request.task
         send(self._requests, request)
         while True:
             answer = await self._heard(self._answer(), max_silence)
@@ -280,7 +282,10 @@ class Child:
 
 
 class _Output(asyncio.Protocol):
-    """Reads one of the child's output streams as fast as it comes; logs a bounded part of it."""
+    """Reads one of the child's output streams as fast as it comes; logs a bounded part of it.
+
+    ``task`` is the one that the child was given last.
+    """
 
     def __init__(
         self,
@@ -291,6 +296,7 @@ class _Output(asyncio.Protocol):
     ) -> None:
         self.tail = Tail(_TAIL_BYTES)
         self.closed = asyncio.Event()
+        self.task: str | None = None
         self._gate = LineGate(per_second=_LINES_PER_SECOND, width=_LINE_WIDTH)
         self._loop = loop
         self._note_sign = note_sign
@@ -319,9 +325,9 @@ class _Output(asyncio.Protocol):
 
     def _show(self, lines: Sequence[str]) -> None:
         for line in lines:
-            self._log.info("child.output", text=line)
+            self._log.info("child.output", task=self.task, text=line)
 
     def _tell_dropped(self) -> None:
         dropped = self._gate.take_dropped()
         if dropped:
-            self._log.warning("child.output.dropped", lines=dropped)
+            self._log.warning("child.output.dropped", task=self.task, lines=dropped)

@@ -154,7 +154,8 @@ def test_a_flood_of_output_neither_fills_the_memory_nor_the_log(pool: Pool) -> N
         peak = max(peak, worker.peak_memory())
     assert worker.wait() is Outcome.DONE
     assert pool.admin.task(task).status == "complete"
-    assert worker.logged("child.output.dropped")
+    for event in ("child.output", "child.output.dropped"):
+        assert f" task={task} " in worker.logged(event)[0]
     assert len(worker.log()) < 100_000
     assert 0 < peak < 60 * 2**20
 
