@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
@@ -26,6 +27,23 @@ logger = logging.getLogger(__name__)
 
 DEFINITION_RETRY = 5.0
 """Seconds between looks for the CRD."""
+
+POOLS_SILENCE = 90.0
+"""Seconds without an event or a bookmark after which the watch of pools is taken for dead; the API
+server sends a bookmark about once a minute."""
+
+FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
+
+
+class Retries:
+    """Seconds between kopf's tries of one request: without an end, or else kopf and we would."""
+
+    def __iter__(self) -> Iterator[float]:
+        """Begin anew."""
+        delay = FIRST_RETRY
+        while True:
+            yield delay
+            delay = min(2 * delay, LONGEST_RETRY)
 
 
 class Operator:
@@ -60,11 +78,13 @@ class Operator:
         return registry
 
     async def _start(self, settings: kopf.OperatorSettings, **_: Any) -> None:
-        # A silent watch is a dead one; kopf's own guard needs these (nolar/kopf#585).
+        # A silent watch is a dead one.
+        settings.watching.inactivity_timeout = POOLS_SILENCE
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330
         settings.watching.connect_timeout = 10
         settings.networking.request_timeout = 30
+        settings.networking.error_backoffs = Retries()
         settings.posting.enabled = False
         # What kopf sees is only taken note of, so there is nothing to finish before another leads.
         settings.queueing.exit_timeout = 0.1

@@ -122,6 +122,7 @@ class PoolLoop:
         self._seen: tuple[Mapping[str, Worker], Sequence[str]] = ({}, ())
         self._began_last = float("-inf")
         self._in_cycle = False
+        self._is_read = False
         self._is_gone = False
         self._connection = Connection(tools.cluster, self._pool.namespace)
         self._backend: JobBackend | None = None
@@ -174,9 +175,12 @@ class PoolLoop:
         self._alarm = _Alarm()
         self._began_last, self._in_cycle = self._tools.monotonic(), True
         try:
-            if "deletionTimestamp" in self._body["metadata"]:
-                return await self._leave()
-            await self._cycle()
+            if not self._is_read:
+                await self._read()
+            if not self._is_gone:
+                if "deletionTimestamp" in self._body["metadata"]:
+                    return await self._leave()
+                await self._cycle()
             if self._is_gone:
                 logger.info("pool is gone", extra=self._about())
                 return True
@@ -191,6 +195,16 @@ class PoolLoop:
         finally:
             self._in_cycle = False
         return False
+
+    async def _read(self) -> None:
+        """Read the status itself: the watch may be behind what a leader before us has written."""
+        body = await self._tools.cluster.read_pool(self._pool)
+        if body is None:
+            self._is_gone = True
+            return
+        self._status = PoolStatus.of(body)
+        self._memory = recall(self._status)
+        self._is_read = True
 
     async def _rest(self) -> None:
         """Wait for the next cycle: until the interval is over or an event calls for it."""
@@ -236,8 +250,6 @@ class PoolLoop:
 
     async def _identity(self, seen: _Seen) -> ComputeManagerID:
         """The manager's id: the one in the status, or a new one that is written there first."""
-        if not self._status.compute_manager_id:
-            await self._look_again()
         if self._status.compute_manager_id:
             return ComputeManagerID.parse(self._status.compute_manager_id)
         name = seen.spec.manager_name or to_alchemiscale_name(
@@ -249,12 +261,6 @@ class PoolLoop:
         )
         await self._show(seen, manager_id, CycleResult(verdict, self._memory))
         return manager_id
-
-    async def _look_again(self) -> None:
-        """Read the status itself: the watch may be behind what a leader before us has written."""
-        body = await self._tools.cluster.read_pool(self._pool)
-        if body is not None and (status := PoolStatus.of(body)).compute_manager_id:
-            self._status, self._memory = status, recall(status)
 
     async def _manage(
         self, seen: _Seen, manager_id: ComputeManagerID, *, leaving: bool = False

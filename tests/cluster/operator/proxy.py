@@ -67,6 +67,10 @@ class Proxy:
         """Break every connection, and refuse new ones."""
         self._do(self._cut())
 
+    def drop(self) -> None:
+        """Break every connection; new ones work."""
+        self._do(self._drop())
+
     def mend(self) -> None:
         """Let everything through again."""
         self.delay = 0.0
@@ -116,6 +120,9 @@ class Proxy:
 
     async def _cut(self) -> None:
         await self._site.stop()
+        self._break_streams()
+
+    async def _drop(self) -> None:
         self._break_streams()
 
     async def _silence(self) -> None:

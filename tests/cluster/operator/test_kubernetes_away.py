@@ -19,7 +19,12 @@ def proxied(
 ) -> Iterator[OperatorProcess]:
     """Give an operator that reaches the API server through the proxy."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
-    alterations = {"values": {"cluster.CREATION_SETTLES": 2.0}}
+    values = {
+        "cluster.CREATION_SETTLES": 2.0,
+        "handlers.FIRST_RETRY": 0.02,
+        "handlers.LONGEST_RETRY": 0.2,
+    }
+    alterations = {"values": values}
     with OperatorProcess(config_file, log, alterations=alterations) as operator:
         yield operator
         assert operator.runs, operator.log
@@ -48,6 +53,36 @@ def test_a_short_cut_costs_nothing(world: World, operator: OperatorProcess, prox
     world.workers(succeeded=1, active=2)
     assert world.most_active() == 2
     assert len(world.admin.managers()) == 1
+
+
+GIVEN_UP_BY_KOPF = 9
+"""Tries of a request after which kopf would end itself, and the operator with it."""
+
+
+@pytest.mark.parametrize(("status", "reason"), [(403, "Forbidden"), (500, "InternalError")])
+def test_pools_that_cannot_be_watched_for_long_are_watched_again(
+    world: World, operator: OperatorProcess, proxy: Proxy, status: int, reason: str
+) -> None:
+    world.create_pool()
+    world.ready_for("NoTasks")
+    fault = proxy.answer(r"GET .*/computepools$", status, reason, count=2 * GIVEN_UP_BY_KOPF)
+    proxy.drop()
+    world.until("many tries", lambda: fault.struck == fault.count)
+    world.change_pool(suspend=True)
+    world.ready_for("Suspended")
+    assert operator.runs
+
+
+def test_a_long_outage_ends_nothing(world: World, operator: OperatorProcess, proxy: Proxy) -> None:
+    world.create_pool()
+    world.ready_for("NoTasks")
+    proxy.cut()
+    tries = f"Request attempt #{2 * GIVEN_UP_BY_KOPF} failed"
+    world.until("many tries", lambda: tries in operator.log)
+    world.change_pool(suspend=True)
+    proxy.mend()
+    world.ready_for("Suspended")
+    assert operator.runs
 
 
 def test_a_slow_api_server_costs_time_alone(

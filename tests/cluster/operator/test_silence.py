@@ -24,7 +24,11 @@ HURRY = 0.02
 @pytest.fixture
 def operator(world: World, config_file: Path, tmp_path: Path) -> Iterator[OperatorProcess]:
     """Give an operator that is impatient, behind a proxy."""
-    values = {"reflector.SILENCE_SECONDS": SILENCE, "reflector.LONGEST_RETRY": 0.5}
+    values = {
+        "reflector.SILENCE_SECONDS": SILENCE,
+        "reflector.LONGEST_RETRY": 0.5,
+        "handlers.POOLS_SILENCE": SILENCE,
+    }
     process = OperatorProcess(
         config_file,
         tmp_path / "log",
@@ -49,6 +53,17 @@ def test_a_watch_that_is_silently_dead_is_found_out(
     world.new_jobs(3, SILENCE + PATIENCE)
     print(f"found out after {time.monotonic() - silent_since:.1f} s")
     assert world.most_active() == 2
+    assert operator.runs
+
+
+def test_a_watch_of_pools_that_is_silently_dead_is_found_out(
+    world: World, proxy: Proxy, operator: OperatorProcess
+) -> None:
+    world.create_pool()
+    world.ready_for("NoTasks")
+    proxy.silence()
+    world.change_pool(suspend=True)
+    world.ready_for("Suspended", seconds=SILENCE + PATIENCE)
     assert operator.runs
 
 

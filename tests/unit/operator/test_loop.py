@@ -216,6 +216,27 @@ class TestIdentity:
         assert scene.status["computeManagerID"] == made
         assert scene.status["reason"] == "NoTasks"
 
+    async def test_what_the_last_operator_wrote_is_known_before_anything_is_done(
+        self, scene: Scene
+    ) -> None:
+        first = scene.start()
+        await scene.until("a whole cycle", lambda: scene.status.get("lastCycleTime"))
+        first.cancel()
+        behind = deepcopy(scene.kube.objects[POOL])
+        # Since then the server has shut the pool down, and a watch that is dead has not said so.
+        found = deepcopy(scene.kube.objects[POOL])
+        (stalled,) = [c for c in found["status"]["conditions"] if c["type"] == "Stalled"]
+        stalled |= {"status": "True", "reason": "ShutDownByServer", "message": "enough"}
+        await scene.kube.put(POOL, found)
+        before = scene.asked()
+        scene.kube.faults.append(Fault("GET", "/a100", 503, count=1))
+        scene.start(behind)
+        await scene.until(
+            "the next", lambda: scene.status["reason"] == "ShutDownByServer", hurry=True
+        )
+        assert scene.asked() == before
+        assert scene.status["message"] == "enough"
+
     async def test_the_finalizer_is_there_before_the_manager_and_beside_others(
         self, scene: Scene
     ) -> None:
