@@ -59,14 +59,15 @@ class Connection:
         # A token that the old credentials have brought would be used for half an hour.
         wanted = (spec.url, bundle, credentials)
         if self._api is None or self._made_for != wanted:
-            await self.close()
-            self._api = ComputeAPI(
+            # The client there is stays, for `last`, until another has been made.
+            made = ComputeAPI(
                 spec.url,
                 lambda: credentials,
                 verify=_trust(spec, bundle),
                 user_agent=USER_AGENT,
             )
-            self._made_for = wanted
+            await self.close()
+            self._api, self._made_for = made, wanted
         return self._api
 
     async def close(self) -> None:

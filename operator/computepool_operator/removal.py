@@ -11,6 +11,9 @@ from .pool import PoolSpec
 from .reasons import Reason
 from .workers import Worker, WorkerState
 
+NAMED = 5
+"""How many workers a message names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -37,15 +40,33 @@ def plan_removal(
     out_of_time = timeout is not None and now >= deleted_at + timeout
     if spec.deletion_policy == "Stop" or out_of_time:
         stop = [worker for worker in active if worker.state is not WorkerState.ENDING]
-        message = f"{len(active)} workers are being stopped; their Tasks go back to waiting."
+        message = (
+            f"{len(active)} workers are being stopped; their Tasks go back to waiting."
+            if stop
+            else f"{_waited_for(active)}."
+        )
         return Removal(Verdict(Reason.STOPPING, message), stop=tuple(stop))
-    running = [worker for worker in active if worker.state is WorkerState.RUNNING]
     until = "" if timeout is None else f", until {deleted_at + timeout:%Y-%m-%d %H:%M:%S} UTC"
     return Removal(
-        Verdict(
-            Reason.DRAINING,
-            f"{len(running)} running workers finish their Tasks first "
-            f"(spec.deletionPolicy is Drain{until}).",
-        ),
+        Verdict(Reason.DRAINING, f"{_waited_for(active)} (spec.deletionPolicy is Drain{until})."),
         stop=tuple(worker for worker in active if worker.state.may_claim_first),
     )
+
+
+def _waited_for(active: Sequence[Worker]) -> str:
+    running = sum(worker.state is WorkerState.RUNNING for worker in active)
+    if running:
+        return f"{running} running workers finish their Tasks first"
+    leaving = [worker for worker in active if worker.state is WorkerState.ENDING]
+    if not leaving:
+        return f"{len(active)} workers that have claimed nothing are being stopped"
+    # One of them may be on a node that does not answer, and never go by itself.
+    named = ", ".join(_place(worker) for worker in leaving[:NAMED])
+    more = f" and {len(leaving) - NAMED} more" if len(leaving) > NAMED else ""
+    return f"{len(leaving)} workers have been told to go and have not ended: {named}{more}"
+
+
+def _place(worker: Worker) -> str:
+    if worker.pod is None:
+        return f"Job {worker.name}"
+    return f"pod {worker.pod} on node {worker.node}" if worker.node else f"pod {worker.pod}"

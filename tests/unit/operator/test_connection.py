@@ -137,6 +137,16 @@ class TestLastWords:
         await (await wire.connection.last(wire.spec)).taskhubs()
         assert wire.identities == ["first"]
 
+    async def test_a_bundle_that_is_broken_by_now_does_not_keep_from_the_last_words(
+        self, wire: Wire
+    ) -> None:
+        before = await wire.prepare()
+        await wire.bundle("no certificate")
+        await wire.not_connected()
+        last = await wire.connection.last(wire.spec)
+        assert last is before
+        await last.check()
+
     async def test_unless_it_was_never_there(self, wire: Wire) -> None:
         await wire.kube.remove(SECRET)
         with pytest.raises(NotConnected):

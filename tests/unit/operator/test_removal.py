@@ -1,6 +1,6 @@
 """The way out of a deleted pool: who is stopped, who may finish, and when all have gone."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -71,6 +71,25 @@ def test_the_message_says_who_is_waited_for_and_until_when() -> None:
         "2 running workers finish their Tasks first "
         "(spec.deletionPolicy is Drain, until 2026-03-01 12:55:00 UTC)."
     )
+
+
+def test_those_who_do_not_go_are_named_with_their_nodes() -> None:
+    ending = fleet(ending=7)
+    message = Case(ending, set()).plan().verdict.message
+    assert message == (
+        "7 workers have been told to go and have not ended: "
+        + ", ".join(f"pod ending-{number}-pod on node node-1" for number in range(5))
+        + " and 2 more (spec.deletionPolicy is Drain)."
+    )
+    unseen = replace(ending[0], pod=None, node=None)
+    assert "not ended: Job ending-0." in Case((unseen,), set(), spec=STOP).plan().verdict.message
+    unbound = replace(ending[0], node=None)
+    assert "not ended: pod ending-0-pod (" in Case((unbound,), set()).plan().verdict.message
+
+
+def test_workers_that_have_claimed_nothing_are_not_said_to_finish_any_task() -> None:
+    message = Case(fleet(pending=1, starting=2), set()).plan().verdict.message
+    assert message.startswith("3 workers that have claimed nothing are being stopped")
 
 
 def test_nothing_is_stopped_that_has_ended() -> None:
