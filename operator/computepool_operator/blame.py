@@ -56,8 +56,8 @@ _IMAGE_IS_WRONG = ("executable file not found", "no such file or directory", "pe
 
 
 def blame(worker: Worker) -> Blame:
-    """Say whose fault the end of a finished worker was."""
-    if worker.state is WorkerState.SUCCEEDED:
+    """Say whose fault the end of a worker was."""
+    if worker.end is WorkerState.SUCCEEDED:
         return Blame.NOBODY
     ending = worker.ending or Ending()
     if ending.disrupted or ending.pod_reason.startswith(_TAKEN_AWAY):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .workers import Worker
+from .workers import Worker, WorkerState
 
 LONGEST_ERROR_DELAY = 60.0
 JITTER = 0.1
@@ -45,6 +45,10 @@ def is_urgent(before: Mapping[str, Worker], after: Mapping[str, Worker]) -> bool
         return True
     return any(
         not worker.state.may_claim_first
-        and (uid not in before or before[uid].state is not worker.state)
+        and (uid not in before or _stage(before[uid]) != _stage(worker))
         for uid, worker in after.items()
     )
+
+
+def _stage(worker: Worker) -> tuple[WorkerState, WorkerState | None]:
+    return worker.state, worker.end

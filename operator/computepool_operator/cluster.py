@@ -20,6 +20,8 @@ from .jobs import (
     SELECTOR,
     PoolReference,
     departed,
+    has_ended,
+    has_finished,
     job_name,
     service_of,
 )
@@ -140,7 +142,7 @@ class Cluster:
 
     def departed(self, pool_uid: str) -> tuple[Departed, ...]:
         """The pool's pods that went of late, and those that have ended without a Job."""
-        ended = (departed(pod) for pod in self._orphans(pool_uid, ended=True))
+        ended = (departed(pod) for pod in self._orphans(pool_uid) if has_ended(pod))
         return (
             *self._departed.get(pool_uid, {}).values(),
             *(gone for gone in ended if gone is not None),
@@ -157,21 +159,21 @@ class Cluster:
 
     def orphaned_pods(self, pool_uid: str) -> list[str]:
         """Names of unfinished pods of a pool whose Job is gone."""
-        return [pod["metadata"]["name"] for pod in self._orphans(pool_uid)]
+        orphans = self._orphans(pool_uid)
+        return [pod["metadata"]["name"] for pod in orphans if not has_finished(pod)]
 
     def orphaned_services(self, pool_uid: str) -> tuple[ComputeServiceID, ...]:
-        """The services that run in those pods."""
-        found = (service_of(pod) for pod in self._orphans(pool_uid))
+        """The services that are at work in those pods."""
+        found = (service_of(pod) for pod in self._orphans(pool_uid) if not has_ended(pod))
         return tuple(service for service in found if service is not None)
 
-    def _orphans(self, pool_uid: str, *, ended: bool = False) -> list[dict[str, Any]]:
+    def _orphans(self, pool_uid: str) -> list[dict[str, Any]]:
         jobs = {job["metadata"]["uid"] for mirror in self._jobs for job in mirror.group(pool_uid)}
         return [
             pod
             for mirror in self._pods
             for pod in mirror.group(pool_uid)
             if pod["metadata"]["labels"].get(JOB_UID_LABEL) not in jobs
-            and (pod.get("status", {}).get("phase") in ("Succeeded", "Failed")) is ended
         ]
 
     def saw_job(self, job: dict[str, Any]) -> None:

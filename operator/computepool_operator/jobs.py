@@ -161,7 +161,8 @@ def _pod_template(
     poison = [{"task": crashes.task, "story": _obituary(crashes)} for crashes in orders.poison]
     template = {
         "metadata": {
-            "labels": dict(labels),
+            # Istio's proxy would outlive the worker, and keep the GPU until somebody ends it.
+            "labels": {"sidecar.istio.io/inject": "false", **labels},
             "annotations": {
                 SETTINGS_ANNOTATION: settings,
                 POISON_ANNOTATION: json.dumps(poison),
@@ -359,7 +360,8 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
     """Read one Job and its pod.
 
     A worker has finished when its pod has reached a terminal phase: the GPU is free then, and the
-    Job controller says the same about the Job a second or two later.
+    Job controller says the same about the Job a second or two later. Its process has ended with its
+    own container, which is for good (`restartPolicy: Never`), whatever else the pod runs.
     """
     metadata = job["metadata"]
     name, uid = metadata["name"], metadata["uid"]
@@ -375,8 +377,9 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
             trouble="" if state.finished else _job_trouble(job),
             ending=_ending(job, {}, {}) if state.finished else None,
         )
-    terminated = _container_status(pod).get("state", {}).get("terminated") or {}
+    terminated = _terminated(pod)
     pod_uid = pod["metadata"].get("uid")
+    end = _end(pod)
     return Worker(
         name=name,
         uid=uid,
@@ -385,12 +388,13 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
         pod=pod["metadata"]["name"],
         node=pod.get("spec", {}).get("nodeName"),
         service_id=None if pod_uid is None else service_id(name, pod_uid),
-        trouble="" if state.finished else _pod_trouble(pod),
+        trouble="" if end else _pod_trouble(pod),
         finished_at=finished_at,
         started=_has_started(pod),
         server=_server(job),
         message=_message(pod),
-        ending=_ending(job, pod, terminated) if state.finished else None,
+        ending=_ending(job, pod, terminated) if end else None,
+        lingering_end=None if state.finished else end,
     )
 
 
@@ -437,8 +441,7 @@ def _told_to_go(pod: Mapping[str, Any], terminated: Mapping[str, Any]) -> bool:
 
 
 def _message(pod: Mapping[str, Any]) -> TerminationMessage | None:
-    terminated = _container_status(pod).get("state", {}).get("terminated") or {}
-    text = terminated.get("message") or ""
+    text = _terminated(pod).get("message") or ""
     return TerminationMessage.parse(text) if text else None
 
 
@@ -462,11 +465,10 @@ def departed(pod: Mapping[str, Any], at: datetime | None = None) -> Departed | N
     service = service_of(pod)
     if service is None:
         return None
-    phase = pod.get("status", {}).get("phase")
     return Departed(
         service_id=service,
         at=at or _pod_finished_at(pod),
-        ended=phase in ("Succeeded", "Failed") or not _has_started(pod),
+        ended=has_ended(pod) or not _has_started(pod),
         sending=was_sending(_message(pod)),
         grace=_grace(pod),
     )
@@ -492,15 +494,51 @@ def _state(
 ) -> tuple[WorkerState, datetime | None]:
     if pod is None:
         return _state_without_pod(job)
-    phase = pod.get("status", {}).get("phase")
-    if phase in ("Succeeded", "Failed"):
-        return WorkerState(phase), _pod_finished_at(pod)
+    end = _end(pod)
+    finished_at = None if end is None else _pod_finished_at(pod)
+    if end is not None and has_finished(pod):
+        return end, finished_at
     # Whatever the Job says by now, a pod that has not ended holds its GPU and may be at work.
     if job["metadata"].get("deletionTimestamp") or pod["metadata"].get("deletionTimestamp"):
-        return WorkerState.ENDING, None
+        return WorkerState.ENDING, finished_at
+    if end is not None:
+        return _state_after_end(pod), finished_at
     if not pod.get("spec", {}).get("nodeName"):
         return WorkerState.PENDING, None
     return (WorkerState.RUNNING if _has_claimed(pod) else WorkerState.STARTING), None
+
+
+def _state_after_end(pod: Mapping[str, Any]) -> WorkerState:
+    """The state of a pod that goes on although its worker's container has ended.
+
+    Sidecars among the init containers are ended by the kubelet once all containers have ended; any
+    other container ends when it likes, which may be never.
+    """
+    statuses = {s["name"]: s for s in pod["status"].get("containerStatuses") or ()}
+    names = {c["name"] for c in pod.get("spec", {}).get("containers") or ()} | statuses.keys()
+    over = all("terminated" in statuses.get(name, {}).get("state", {}) for name in names)
+    return WorkerState.ENDING if over else WorkerState.LINGERING
+
+
+def has_ended(pod: Mapping[str, Any]) -> bool:
+    """Whether the worker in a pod has ended, for good; the pod may go on all the same."""
+    return _end(pod) is not None
+
+
+def has_finished(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod has ended, with all that ran in it: its GPU is free."""
+    return pod.get("status", {}).get("phase") in _TERMINAL
+
+
+def _end(pod: Mapping[str, Any]) -> WorkerState | None:
+    """How the worker's process has ended: by its own exit code, if it is known, not a sidecar's."""
+    code = _terminated(pod).get("exitCode")
+    if code is not None:
+        return WorkerState.FAILED if code else WorkerState.SUCCEEDED
+    return WorkerState(pod["status"]["phase"]) if has_finished(pod) else None
+
+
+_TERMINAL = ("Succeeded", "Failed")
 
 
 def _state_without_pod(job: Mapping[str, Any]) -> tuple[WorkerState, datetime | None]:
@@ -529,10 +567,13 @@ _END_CONDITIONS = (
 def _has_claimed(pod: Mapping[str, Any]) -> bool:
     """Whether the worker holds a Task or has held one.
 
-    A pod is Ready while its worker holds a Task. Once Ready has gone back to False, the time of
-    that transition is later than the start of the container; before the first claim it is not,
-    since the kubelet keeps the time of the pod's admission.
+    The worker's container is ready while it holds a Task, and with it the pod, unless a sidecar
+    withholds that. Once Ready has gone back to False, the time of that transition is later than the
+    start of the container; before the first claim it is not, since the kubelet keeps the time of
+    the pod's admission.
     """
+    if _container_status(pod).get("ready"):
+        return True
     ready = _condition(pod, "Ready")
     if ready.get("status") == "True":
         return True
@@ -566,10 +607,14 @@ def _container_status(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
+def _terminated(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _container_status(pod).get("state", {}).get("terminated") or {}
+    return found
+
+
 def _pod_finished_at(pod: Mapping[str, Any]) -> datetime:
-    terminated = _container_status(pod).get("state", {}).get("terminated") or {}
     moments = (
-        parse_time(terminated.get("finishedAt")),
+        parse_time(_terminated(pod).get("finishedAt")),
         parse_time(_condition(pod, "Ready").get("lastTransitionTime")),
         _created(pod),
     )

@@ -37,32 +37,29 @@ def judge(
 
     Args:
         spec: the pool's spec.
-        workers: all that are kept, finished ones among them.
+        workers: all that are kept, ended ones among them.
         instruction: the server's, None if it is not known.
         memory: what the previous cycle left.
         now: the present, in UTC.
 
     """
     memory = _expire(memory, now)
-    finished = {(w.name, w.state): w for w in workers if w.finished}
-    states = {worker.name: worker.state for worker in workers}
-    # Between the end of a pod and that of its Job a worker can look unfinished for a moment.
-    kept = {
-        (name, state)
-        for name, state in memory.judged
-        if name in states and (not states[name].finished or states[name] is state)
-    }
-    gone = Counter(state for name, state in memory.judged if name not in states)
-    new = [worker for key, worker in finished.items() if key not in kept]
+    names = {worker.name for worker in workers}
+    # By name: what has been judged once may look unfinished for a moment, between the end of a pod
+    # and that of its Job, and the Job of a pod that was removed for lingering says that it failed.
+    kept = {(name, end) for name, end in memory.judged if name in names}
+    judged = {name for name, _end in kept}
+    gone = Counter(end for name, end in memory.judged if name not in names)
+    new = [(w, w.end) for w in workers if w.end is not None and w.name not in judged]
     memory = replace(
         memory,
-        judged=frozenset(kept | finished.keys()),
+        judged=frozenset(kept | {(worker.name, end) for worker, end in new}),
         gone_succeeded=memory.gone_succeeded + gone[WorkerState.SUCCEEDED],
         gone_failed=memory.gone_failed + gone[WorkerState.FAILED],
     )
-    new.sort(key=lambda worker: (worker.finished_at or now, worker.name))
-    memory = _judge_futility(spec, instruction, memory, new, now)
-    for worker in new:
+    ended = sorted((w for w, _end in new), key=lambda w: (w.finished_at or now, w.name))
+    memory = _judge_futility(spec, instruction, memory, ended, now)
+    for worker in ended:
         memory = _judge_one(spec, worker, memory, now)
     return memory
 

@@ -62,9 +62,9 @@ class Crashes:
 class Memory:
     """What a cycle leaves to the next. All of it survives in the pool's status (invariant 11).
 
-    `judged` holds name and state of the finished workers that are still there and whose end has
-    been taken into account. `waiting_tasks` is the server's last count. `left_since`:
-    services that are registered although no worker at work has them, and when that was first seen.
+    `judged` holds the names of the workers that are still there and whose end has been taken into
+    account, and how they ended. `waiting_tasks` is the server's last count. `left_since`: services
+    that are registered although no worker at work has them, and when that was first seen.
     `given_up`: names of workers that did not start in time and whose failure is counted.
     `resume`: the value of the resume annotation that has been acted upon. `gone_succeeded` and
     `gone_failed` count finished workers whose Jobs have been removed.

@@ -79,10 +79,11 @@ class Plan:
     `create_workers`: how many Jobs to create, off the nodes `avoid_nodes` and told of the Tasks
     `poison`. `reap`: registered services whose process has ended, to be deregistered so that their
     Tasks wait again. `remove`: workers that never started and are to go, `prune`: finished ones
-    beyond what the spec keeps. `saturation`: what to report OK with; `error`: the detail of an
-    ERROR instead; neither: no report. `renew`: register the manager again, under the id it had.
-    `settling`: services are left behind that must wait a while before they may be deregistered.
-    `again`: once the memory is written down there is more to do, so the next cycle begins at once.
+    beyond what the spec keeps, and those whose pod outlives their process. `saturation`: what to
+    report OK with; `error`: the detail of an ERROR instead; neither: no report. `renew`: register
+    the manager again, under the id it had. `settling`: services are left behind that must wait a
+    while before they may be deregistered. `again`: once the memory is written down there is more
+    to do, so the next cycle begins at once.
     """
 
     verdict: Verdict
@@ -187,7 +188,7 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
                 now,
             )
     decided = _with_pruning(spec, workers, _with_reaping(observation, decided, now), written)
-    return replace(decided, again=bool(memory.given_up - written.given_up))
+    return replace(decided, again=decided.again or bool(memory.given_up - written.given_up))
 
 
 def poison_tasks(spec: PoolSpec, memory: Memory) -> tuple[Crashes, ...]:
@@ -435,7 +436,7 @@ def _has_canary(workers: Sequence[Worker], failing: Backoff) -> bool:
     clock of the API server, which may be behind ours; `retryAfter` is never that short.
     """
     since = failing.retry_at - _CLOCK_SLACK
-    return any(not worker.finished and worker.created_at >= since for worker in workers)
+    return any(worker.end is None and worker.created_at >= since for worker in workers)
 
 
 def _shut_down(
@@ -475,10 +476,11 @@ def _with_reaping_unlisted(
     observation: Observation, plan: Plan, written: Memory, now: datetime
 ) -> Plan:
     """Add the services of workers that have ended badly, where the server lists none."""
+    known = {name for name, _end in written.judged}
     new = {
         worker.name
         for worker in observation.workers
-        if worker.state is WorkerState.FAILED and (worker.name, worker.state) not in written.judged
+        if worker.end is WorkerState.FAILED and worker.name not in known
     }
     left = dict(plan.memory.left_since)
     return _reaped(plan, ended_services(_fleet(observation), new, left, now))
@@ -496,18 +498,26 @@ def _fleet(observation: Observation) -> Fleet:
 
 
 def _with_pruning(spec: PoolSpec, workers: Sequence[Worker], plan: Plan, written: Memory) -> Plan:
-    """Add the finished workers beyond what the spec keeps, oldest first."""
+    """Add the finished workers beyond what the spec keeps, oldest first, and those that linger.
+
+    What lingers holds a GPU, and goes as soon as its end stands in the status: in the next cycle.
+    """
     keep = {
         WorkerState.SUCCEEDED: spec.job.keep_succeeded,
         WorkerState.FAILED: spec.job.keep_failed,
     }
-    prune: list[Worker] = []
+    lingering = [worker for worker in workers if worker.state is WorkerState.LINGERING]
+    prune = sorted(lingering, key=lambda worker: worker.name)
     for state, kept in keep.items():
         of_state = [worker for worker in workers if worker.state is state]
         of_state.sort(key=lambda w: (w.finished_at or w.created_at, w.name))
         prune += of_state[: max(0, len(of_state) - kept)]
-    known = [worker for worker in prune if (worker.name, worker.state) in written.judged]
-    return replace(plan, prune=tuple(known))
+    known = {name for name, _end in written.judged}
+    return replace(
+        plan,
+        prune=tuple(worker for worker in prune if worker.name in known),
+        again=any(worker.name not in known for worker in lingering),
+    )
 
 
 def _tasks(n: int) -> str:

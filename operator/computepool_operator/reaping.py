@@ -65,7 +65,7 @@ class Fleet:
         for worker in self.workers:
             if worker.service_id is not None:
                 ended = _settling(sending=worker.sending)
-                pauses[worker.service_id] = ended if worker.finished else None
+                pauses[worker.service_id] = ended if worker.end is not None else None
         return pauses | dict.fromkeys(self.orphans)
 
 

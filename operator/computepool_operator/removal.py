@@ -30,8 +30,8 @@ def plan_removal(
     """Decide the next step of removing a pool.
 
     `Drain` lets workers that hold a Task finish it, until `drainTimeout`; those that have claimed
-    nothing go at once. `Stop` ends them all: a worker that is told to go puts its Task back to
-    waiting.
+    nothing, and pods that outlive their worker, go at once. `Stop` ends them all: a worker that is
+    told to go puts its Task back to waiting.
     """
     active = [worker for worker in workers if not worker.finished]
     if not active:
@@ -46,10 +46,11 @@ def plan_removal(
             else f"{_waited_for(active)}."
         )
         return Removal(Verdict(Reason.STOPPING, message), stop=tuple(stop))
+    idle = [w for w in active if w.state.may_claim_first or w.state is WorkerState.LINGERING]
     until = "" if timeout is None else f", until {deleted_at + timeout:%Y-%m-%d %H:%M:%S} UTC"
     return Removal(
         Verdict(Reason.DRAINING, f"{_waited_for(active)} (spec.deletionPolicy is Drain{until})."),
-        stop=tuple(worker for worker in active if worker.state.may_claim_first),
+        stop=tuple(idle),
     )
 
 

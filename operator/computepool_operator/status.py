@@ -250,7 +250,7 @@ def _workers(counts: WorkerCounts, memory: Memory) -> WorkersStatus:
     return WorkersStatus(
         pending=counts.pending,
         starting=counts.starting,
-        running=counts.running + counts.ending,
+        running=counts.running + counts.lingering + counts.ending,
         active=counts.active,
         succeeded=memory.finished(WorkerState.SUCCEEDED),
         failed=memory.finished(WorkerState.FAILED),

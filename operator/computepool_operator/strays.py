@@ -11,7 +11,7 @@ from .jobs import POOL_UID_LABEL, read_workers
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A finished Job of a pool that does not exist any more."""
+    """A Job whose worker has ended, of a pool that does not exist any more."""
 
     namespace: str
     name: str
@@ -38,7 +38,7 @@ def finished_strays(
         for job in jobs
         if job["metadata"]["labels"][POOL_UID_LABEL] not in pools
     }
-    ended = (worker for worker in read_workers(lost.values(), pods) if worker.finished)
+    ended = (worker for worker in read_workers(lost.values(), pods) if worker.end)
     return tuple(
         Stray(lost[worker.uid]["metadata"]["namespace"], worker.name, worker.uid)
         for worker in ended

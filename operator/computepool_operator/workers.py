@@ -16,13 +16,16 @@ class WorkerState(StrEnum):
     """Where a worker is in its life, in order; each worker is in exactly one.
 
     `PENDING`: asked for, no machine yet. `STARTING`: has a machine, has claimed nothing yet.
-    `RUNNING`: has claimed. `ENDING`: told to go (its pod or Job is being deleted) and not gone yet.
-    `SUCCEEDED` and `FAILED`: its processes have ended.
+    `RUNNING`: has claimed. `LINGERING`: its process has ended, but something else in its pod goes
+    on (a sidecar) and keeps the GPU; it must be told to go. `ENDING`: it goes by itself or has been
+    told to (its pod or Job is being deleted), and is not gone yet. `SUCCEEDED` and `FAILED`: its
+    pod has ended.
     """
 
     PENDING = "Pending"
     STARTING = "Starting"
     RUNNING = "Running"
+    LINGERING = "Lingering"
     ENDING = "Ending"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
@@ -79,8 +82,11 @@ class Worker:
     process registers with the server, known as soon as the pod has a UID. `trouble` is what
     Kubernetes says about why it does not start, in Kubernetes' own words; empty if nothing.
     `started`: its container has run. `server` is the URL of the compute API that it was created
-    for, None if that is not known. `message` and `ending` are set when the worker has ended,
-    `finished_at` when it has finished in either way.
+    for, None if that is not known.
+
+    `message`, `ending` and `finished_at` are set when its process has ended. That is before the
+    worker has finished where the pod outlives the process: `lingering_end` says how, then,
+    `SUCCEEDED` or `FAILED`.
     """
 
     name: str
@@ -96,11 +102,17 @@ class Worker:
     server: str | None = None
     message: TerminationMessage | None = None
     ending: Ending | None = None
+    lingering_end: WorkerState | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether its processes have ended."""
+        """Whether its pod has ended and its GPU is free."""
         return self.state.finished
+
+    @property
+    def end(self) -> WorkerState | None:
+        """How its process has ended; None as long as it may be at work."""
+        return self.state if self.state.finished else self.lingering_end
 
     @property
     def sending(self) -> bool:
@@ -120,6 +132,7 @@ class WorkerCounts:
     pending: int = 0
     starting: int = 0
     running: int = 0
+    lingering: int = 0
     ending: int = 0
     succeeded: int = 0
     failed: int = 0
@@ -127,7 +140,7 @@ class WorkerCounts:
     @property
     def active(self) -> int:
         """Workers that have not finished: what `maxComputeServices` limits."""
-        return self.pending + self.starting + self.running + self.ending
+        return self.pending + self.starting + self.running + self.lingering + self.ending
 
 
 def count(workers: Iterable[Worker]) -> WorkerCounts:
@@ -137,6 +150,7 @@ def count(workers: Iterable[Worker]) -> WorkerCounts:
         pending=states[WorkerState.PENDING],
         starting=states[WorkerState.STARTING],
         running=states[WorkerState.RUNNING],
+        lingering=states[WorkerState.LINGERING],
         ending=states[WorkerState.ENDING],
         succeeded=states[WorkerState.SUCCEEDED],
         failed=states[WorkerState.FAILED],

@@ -254,7 +254,8 @@ _CONTAINERS: Final[dict[str, Any]] = {
         "Containers by name. The one named `worker` is merged over the worker's own, so only what"
         " is to be added or changed is written: env, volumeMounts, securityContext and the like."
         " Others run beside it. A helper that does not end by itself belongs in initContainers with"
-        " restartPolicy Always, else it keeps the pod, and its GPU, after the worker has left."
+        " restartPolicy Always, else it keeps the GPU until the operator deletes the Job, and its"
+        " logs, because the worker has left."
     ),
     "type": "array",
     "maxItems": 32,

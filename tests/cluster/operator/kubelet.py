@@ -108,13 +108,7 @@ class Kubelet:
         """Its container ends with these last words, in `later` seconds; the pod is terminal."""
         code = outcome.exit_code if exit_code is None else exit_code
         at = now(later)
-        terminated: Body = {
-            "exitCode": code,
-            "reason": reason or ("Completed" if code == 0 else "Error"),
-            "startedAt": now(-2),
-            "finishedAt": at,
-            "message": TerminationMessage(outcome, task=task, detail="said by a test").to_json(),
-        }
+        terminated = _terminated(outcome, code, task, reason, at)
         self._write(
             pod,
             phase="Succeeded" if code == 0 else "Failed",
@@ -128,6 +122,26 @@ class Kubelet:
     def kill(self, pod: str, outcome: Outcome, task: str | None, reason: str = "Error") -> None:
         """Its container dies of SIGKILL; what it said last stands in its message."""
         self.finish(pod, outcome, exit_code=KILLED, task=task, reason=reason)
+
+    def outlive(self, pod: str, outcome: Outcome = Outcome.DONE, task: str | None = None) -> None:
+        """Its worker ends so, or for its memory, and a proxy runs on beside it: so does the pod."""
+        at = now()
+        reason = "" if outcome.is_end else "OOMKilled"
+        code = outcome.exit_code if outcome.is_end else KILLED
+        proxy = {"running": {"startedAt": now(-2)}}
+        self._write(
+            pod,
+            conditions=[
+                condition("Ready", False, at, "ContainersNotReady"),
+                condition("ContainersReady", False, at, "ContainersNotReady"),
+            ],
+            containerStatuses=[
+                _container(
+                    {"terminated": _terminated(outcome, code, task, reason, at)}, ready=False
+                ),
+                {**_container(proxy, ready=True), "name": "proxy"},
+            ],
+        )
 
     def evict(self, pod: str, task: str | None = None) -> None:
         """The kubelet ends the pod because the node is short of memory."""
@@ -167,7 +181,11 @@ class Kubelet:
         found = self._kube.get("pods", pod)
         if found is None:
             return
-        if found["status"].get("phase") not in ("Succeeded", "Failed"):
+        statuses = found["status"].get("containerStatuses") or [{}]
+        if "terminated" in statuses[0].get("state", {}):
+            # Only a proxy was left, and died of the signal.
+            self._write(pod, phase="Failed")
+        elif found["status"].get("phase") not in ("Succeeded", "Failed"):
             self.finish(pod, Outcome.TERMINATED)
         self.vanish(pod)
 
@@ -183,6 +201,16 @@ class Kubelet:
         self._kube.patch(
             "pods", pod, {"status": status}, subresource="status", form=STRATEGIC_PATCH
         )
+
+
+def _terminated(outcome: Outcome, code: int, task: str | None, reason: str, at: str) -> Body:
+    return {
+        "exitCode": code,
+        "reason": reason or ("Completed" if code == 0 else "Error"),
+        "startedAt": now(-2),
+        "finishedAt": at,
+        "message": TerminationMessage(outcome, task=task, detail="said by a test").to_json(),
+    }
 
 
 def _container(state: Body, *, ready: bool) -> Body:

@@ -103,6 +103,36 @@ def test_a_worker_that_died_pushing_is_not_reaped_at_once(world: World) -> None:
     assert not world.status()["poisonTasks"]
 
 
+PROXY = {"name": "proxy", "image": "registry.example.org/proxy:v1"}
+WITH_PROXY: Body = {
+    "image": "registry.example.org/worker:v1",
+    "podTemplate": {"spec": {"containers": [PROXY]}},
+}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.HOLDING, Outcome.DONE])
+def test_a_worker_s_end_is_its_own_whatever_runs_beside_it(world: World, outcome: Outcome) -> None:
+    world.obedient = False
+    pod, service, task = begin(world, worker=WITH_PROXY)
+    since = time.monotonic()
+    world.kubelet.outlive(pod, outcome, task)
+    seconds = REAPED_WITHIN
+    world.until("the Task waits", lambda: world.admin.task(task).status == "waiting", seconds)
+    world.until("the pod is told to go", lambda: pod not in world.pods(), seconds)
+    print(f"reaped and told to go after {time.monotonic() - since:.2f} s")
+    failed = int(outcome is Outcome.HOLDING)
+    world.workers(active=1, failed=failed, succeeded=1 - failed)
+    world.cycles(1)
+    assert service not in registered(world)
+    assert len(world.created()) == 1, "its GPU is not free yet"
+
+    world.kubelet.obey(pod)
+    world.new_jobs(2)
+    world.cycles(1)
+    world.workers(active=1, failed=failed, succeeded=1 - failed)
+    assert [crash["crashes"] for crash in world.status()["poisonTasks"]] == [1] * failed
+
+
 def test_services_of_others_are_not_reaped(world: World) -> None:
     pod, service, task = begin(world)
     world.create_pool("b200", scopes=["other-*-*"])

@@ -96,6 +96,32 @@ def test_what_ended_while_no_operator_ran_counts_once(
     assert service not in [found.id for found in world.admin.services()]
 
 
+def test_the_end_of_a_worker_whose_pod_outlives_it_is_counted_once(
+    world: World, process: OperatorProcess
+) -> None:
+    world.obedient = False
+    proxy = {"name": "proxy", "image": "registry.example.org/proxy:v1"}
+    worker = {
+        "image": "registry.example.org/worker:v1",
+        "podTemplate": {"spec": {"containers": [proxy]}},
+    }
+    world.admin.add_tasks(1)
+    with process:
+        world.create_pool(maxComputeServices=1, worker=worker)
+        (pod,) = world.new_pods(1)
+        world.claim(pod)
+        world.kubelet.outlive(pod)
+        world.workers(succeeded=1, failed=0)
+        world.until("it is told to go", lambda: pod not in world.pods())
+        process.kill()
+        # The proxy dies of the signal, and so the pod has failed, and its Job with it.
+        world.kubelet.obey(pod)
+        process.start()
+        world.new_jobs(2)
+        world.cycles(1)
+        world.workers(succeeded=1, failed=0)
+
+
 def test_a_halt_outlives_the_operator(world: World, process: OperatorProcess) -> None:
     with process:
         world.create_pool()

@@ -47,10 +47,18 @@ def make_worker(
     task: str | None = None,
     node: str = "node-1",
     ending: Ending | None = None,
+    lingering_end: WorkerState | None = None,
 ) -> Worker:
-    """A worker of a state, with the fields that a worker of that state has."""
+    """A worker of a state, with the fields that a worker of that state has.
+
+    One that lingers has failed, unless its last word is another.
+    """
     state = WorkerState(state)
     on_a_node = state is not WorkerState.PENDING
+    if state is WorkerState.LINGERING:
+        good = outcome is not None and outcome.is_end and outcome.exit_code == 0
+        lingering_end = WorkerState.SUCCEEDED if good else WorkerState.FAILED
+    has_ended = state.finished or lingering_end is not None
     return Worker(
         name=name,
         uid=f"uid-{name}",
@@ -60,10 +68,11 @@ def make_worker(
         node=node if on_a_node else None,
         service_id=make_service_id(name) if on_a_node else None,
         trouble=trouble,
-        finished_at=(finished_at or NOON) if state.finished else None,
-        started=state.finished or state in (WorkerState.RUNNING, WorkerState.ENDING),
-        ending=ending if state.finished else None,
+        finished_at=(finished_at or NOON) if has_ended else None,
+        started=has_ended or state in (WorkerState.RUNNING, WorkerState.ENDING),
+        ending=ending if has_ended else None,
         message=None if outcome is None else TerminationMessage(outcome, task),
+        lingering_end=lingering_end,
     )
 
 
@@ -90,7 +99,7 @@ def ended(outcome: Outcome | None, *names: str, at: datetime = NOON) -> tuple[Wo
 
 def having_judged(workers: Iterable[Worker]) -> Memory:
     """What a cycle left that has taken the ends of these workers into account, a minute ago."""
-    ends = frozenset((worker.name, worker.state) for worker in workers if worker.finished)
+    ends = frozenset((worker.name, worker.end) for worker in workers if worker.end is not None)
     return Memory(judged=ends, reported_at=NOON - MINUTE)
 
 

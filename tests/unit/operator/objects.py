@@ -3,6 +3,7 @@
 Shapes were taken from Kubernetes 1.36, fields that nobody here reads left out.
 """
 
+from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -108,6 +109,21 @@ def _container(name: str, state: Body) -> Body:
         "restartCount": 0,
         "state": state,
     }
+
+
+def beside(pod: Body, state: str = "running", *, kind: str = "containers") -> Body:
+    """The pod with a proxy beside its worker, which is what `kind` says: `initContainers` end it.
+
+    As long as that runs, so does the pod.
+    """
+    pod = deepcopy(pod)
+    statuses = "containerStatuses" if kind == "containers" else "initContainerStatuses"
+    pod["status"].setdefault(statuses, []).append(_container("proxy", {state: {}}))
+    pod["spec"]["containers"] = [{"name": "worker"}]
+    pod["spec"].setdefault(kind, []).append({"name": "proxy"})
+    if state == "running":
+        pod["status"]["phase"] = "Running"
+    return pod
 
 
 def not_ready_yet() -> Body:

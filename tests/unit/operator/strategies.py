@@ -46,12 +46,14 @@ FAILURES: list[tuple[Outcome | None, Ending | None]] = [
     *((outcome, None) for outcome in Outcome if outcome.is_end and outcome.exit_code),
 ]
 
+AT_WORK = [s for s in WorkerState if not s.finished and s is not WorkerState.LINGERING]
+
 # What a worker is like (its state, how it ended, when), the name aside; half of them are active.
 LIKE: list[tuple[WorkerState, Outcome | None, Ending | None, timedelta]] = [
+    *((state, None, None, ago) for state in AT_WORK * 4 for ago in HOURS_AGO[:2]),
     *(
-        (state, None, None, ago)
-        for state in [state for state in WorkerState if not state.finished] * 4
-        for ago in HOURS_AGO[:2]
+        (WorkerState.LINGERING, outcome, ending, HOURS_AGO[0])
+        for outcome, ending in ((Outcome.DONE, None), *FAILURES[4:])
     ),
     *(
         (WorkerState.SUCCEEDED, outcome, None, ago)
@@ -177,7 +179,7 @@ GONE = [("gone-1", WorkerState.FAILED), ("gone-2", WorkerState.SUCCEEDED)]
 
 @st.composite
 def memories(draw: st.DrawFn, fleet: tuple[Worker, ...] = ()) -> Memory:
-    """A memory that has judged some of the finished workers, and others that are gone."""
+    """A memory that has judged some of the ended workers, and others that are gone."""
     waiting, futile, failures, failing = choose(
         draw,
         [None, 0, 1, 2, 5, 20],
@@ -189,9 +191,9 @@ def memories(draw: st.DrawFn, fleet: tuple[Worker, ...] = ()) -> Memory:
     halt, reported, resume, nodes, crashed, counted, unclaimed = choose(
         draw, [*[None] * 8, *HALTS], REPORTED, [None, *RESUME], some, some, some, [False, True]
     )
-    finished = [(worker.name, worker.state) for worker in fleet if worker.finished]
+    ended = [(worker.name, worker.end) for worker in fleet if worker.end is not None]
     return Memory(
-        judged=frozenset(subset(draw, [*finished, *GONE])),
+        judged=frozenset(subset(draw, [*ended, *GONE])),
         waiting_tasks=waiting,
         futile=futile,
         consecutive_failures=failures,

@@ -15,7 +15,7 @@ from computepool_operator.cadence import (
     is_urgent,
     spacing,
 )
-from computepool_operator.workers import Worker
+from computepool_operator.workers import Worker, WorkerState
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,14 @@ CHANGES = {
     "a worker that has failed": Change(workers(a="Starting"), workers(a="Failed"), urgent=True),
     "a worker that has claimed": Change(workers(a="Starting"), workers(a="Running"), urgent=True),
     "a worker that is told to go": Change(workers(a="Running"), workers(a="Ending"), urgent=True),
+    "a worker that has ended, its pod not": Change(
+        workers(a="Starting"), workers(a="Lingering"), urgent=True
+    ),
+    "a worker that has ended after it was told to go, its pod not": Change(
+        workers(a="Ending"),
+        {"a": make_worker("Ending", "a", lingering_end=WorkerState.SUCCEEDED)},
+        urgent=True,
+    ),
     "a worker that is gone": Change(
         workers(a="Running", b="Running"), workers(a="Running"), urgent=True
     ),

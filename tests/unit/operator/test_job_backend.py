@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 from unit.operator.builders import NOON, SECOND, make_spec
 from unit.operator.fake_kube import NAMESPACE, FakeKube, Fault, mirrored
+from unit.operator.objects import Body, beside, ended_pod, holding_a_task
 
 from computepool_api.ids import ComputeManagerID
 from computepool_operator.cluster import CREATION_SETTLES, Cluster, JobBackend
@@ -20,6 +21,7 @@ from computepool_operator.workers import Worker, WorkerState
 
 POOL = PoolReference(NAMESPACE, "a100", "7dd7aaf9-5071-4384-a107-2924ea1485f5", generation=1)
 MANAGER = ComputeManagerID("lab.a100-d06a26067fa64217bf0781e0aaf2f45b")
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 
 
@@ -97,6 +99,34 @@ class TestCreating:
         with pytest.raises(BackendUnavailable):
             await backend.create(1)
         assert backend.kube.named("jobs") == {}
+
+
+class TestOrphans:
+    """Pods without a Job: one whose worker has ended is no service at work, and holds a GPU."""
+
+    @pytest.mark.parametrize(
+        ("pod", "at_work", "unfinished", "ended"),
+        [
+            pytest.param(holding_a_task(), 1, 1, 0, id="at work"),
+            pytest.param(beside(ended_pod(0)), 0, 1, 1, id="outlived by a proxy"),
+            pytest.param(ended_pod(0), 0, 0, 1, id="ended"),
+        ],
+    )
+    async def test_of_a_pod_that_is_(
+        self, pod: Body, at_work: int, unfinished: int, ended: int
+    ) -> None:
+        seen = asyncio.Event()
+        kube = FakeKube()
+        async with (
+            kube.running() as api,
+            mirrored(api, on_change=lambda _uid: seen.set()) as cluster,
+        ):
+            await kube.put(f"{PODS}/{pod['metadata']['name']}", pod)
+            async with asyncio.timeout(5):
+                await seen.wait()
+            assert len(cluster.orphaned_services(POOL.uid)) == at_work
+            assert len(cluster.orphaned_pods(POOL.uid)) == unfinished
+            assert [gone.ended for gone in cluster.departed(POOL.uid)] == [True] * ended
 
 
 class TestUnsure:

@@ -360,6 +360,15 @@ class TestPodTemplate:
         assert merged["labels"]["app.kubernetes.io/managed-by"] == "computepool-operator"
         assert SETTINGS_ANNOTATION in merged["annotations"]
 
+    def test_no_proxy_is_injected_that_would_outlive_the_worker(self) -> None:
+        assert pod_template()["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+
+    @pytest.mark.parametrize("wish", ["true", None])
+    def test_unless_somebody_wants_it(self, wish: str | None) -> None:
+        metadata = {"labels": {"sidecar.istio.io/inject": wish}}
+        merged = pod_template(worker={"pod_template": {"metadata": metadata}})["metadata"]
+        assert merged["labels"].get("sidecar.istio.io/inject") == wish
+
     def test_null_takes_away_what_the_operator_would_set(self) -> None:
         assert "tolerations" not in with_template({"tolerations": None})
 

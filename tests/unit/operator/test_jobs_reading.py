@@ -18,6 +18,7 @@ from unit.operator.objects import (
     SCHEDULED,
     STARTED,
     Body,
+    beside,
     condition,
     ended_pod,
     holding_a_task,
@@ -38,7 +39,7 @@ from computepool_operator.jobs import departed, parse_time, read_worker
 from computepool_operator.roster import Roster
 from computepool_operator.workers import Worker, WorkerState
 
-PENDING, STARTING, RUNNING, ENDING, SUCCEEDED, FAILED = WorkerState
+PENDING, STARTING, RUNNING, LINGERING, ENDING, SUCCEEDED, FAILED = WorkerState
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,17 @@ def of(state: WorkerState, pod: Body | None, finished_at: datetime | None = None
 
 def job_ends(kind: str, reason: str) -> Body:
     return condition(kind, True, ENDED, reason=reason)
+
+
+def worker_is_ready(pod: Body) -> Body:
+    """The pod with its worker's container ready, whatever the pod as a whole is."""
+    pod["status"]["containerStatuses"][0]["ready"] = True
+    return pod
+
+
+def with_phase(pod: Body, phase: str) -> Body:
+    pod["status"]["phase"] = phase
+    return pod
 
 
 STATES = {
@@ -118,6 +130,32 @@ STATES = {
         FAILED,
         pod_object(phase="Failed", reason="OutOfnvidia.com/gpu", message="Node didn't have enough"),
         CREATED,
+    ),
+    "a worker that has ended beside a proxy that runs on": of(
+        LINGERING, beside(ended_pod(0)), ENDED
+    ),
+    "a worker that was killed beside a proxy that runs on": of(
+        LINGERING, beside(ended_pod(137, reason="OOMKilled")), ENDED
+    ),
+    "one whose Job is deleted for it": Case(
+        ENDING, beside(ended_pod(0)), job_object(deleted=True), ENDED
+    ),
+    "one whose pod is deleted for it": of(ENDING, beside(ended_pod(0, deleted=True)), ENDED),
+    "a worker that has ended, its native sidecar about to": of(
+        ENDING, beside(ended_pod(0), kind="initContainers"), ENDED
+    ),
+    "a worker that succeeded beside a proxy that was killed": of(
+        SUCCEEDED, with_phase(beside(ended_pod(0), "terminated"), "Failed"), ENDED
+    ),
+    "a worker that failed beside a proxy that has ended": of(
+        FAILED, beside(ended_pod(1), "terminated"), ENDED
+    ),
+    "a worker that has claimed nothing beside a proxy": of(STARTING, beside(running())),
+    "a worker that holds a Task beside a proxy that is not ready": of(
+        RUNNING, worker_is_ready(beside(running()))
+    ),
+    "a worker that waits for its image beside a proxy that runs": of(
+        STARTING, beside(waiting("ImagePullBackOff"))
     ),
     "a pod that was evicted": of(
         FAILED,
@@ -275,6 +313,30 @@ class TestLastWords:
         worker = read_worker(job_object(), holding_a_task())
         assert (worker.ending, worker.message) == (None, None)
 
+    def test_one_that_lingers_has_said_how_it_ended(self) -> None:
+        message = says(Outcome.HOLDING, task="Task-1-a-b-c")
+        worker = read_worker(job_object(), beside(ended_pod(137, message, reason="OOMKilled")))
+        assert (worker.state, worker.end) == (LINGERING, FAILED)
+        assert worker.message is not None
+        assert worker.message.task == "Task-1-a-b-c"
+        assert worker.ending is not None
+        assert worker.ending.reason == "OOMKilled"
+
+    def test_the_deletion_of_what_lingers_is_no_disruption(self) -> None:
+        message = says(Outcome.HOLDING, task="Task-1-a-b-c")
+        pod = beside(ended_pod(137, message, reason="OOMKilled"))
+        pod["metadata"] |= {
+            "deletionTimestamp": stamp(ENDED + 91 * SECOND),
+            "deletionGracePeriodSeconds": 90,
+        }
+        worker = read_worker(job_object(deleted=True), pod)
+        assert (worker.state, worker.end) == (ENDING, FAILED)
+        assert blame(worker) is Blame.TASK
+
+    def test_the_end_of_a_worker_at_work_is_not_known(self) -> None:
+        assert read_worker(job_object(), beside(holding_a_task())).end is None
+        assert read_worker(job_object(), beside(holding_a_task(deleted=True))).end is None
+
     def test_another_containers_end_is_not_the_workers(self) -> None:
         pod = holding_a_task()
         helper = deepcopy(ended_pod(1)["status"]["containerStatuses"][0])
@@ -359,6 +421,11 @@ class TestDeparted:
         gone = departed(holding_a_task(deleted=True), ENDED)
         assert gone is not None
         assert not gone.ended
+
+    def test_a_pod_that_was_removed_while_only_its_proxy_ran_had_ended(self) -> None:
+        gone = departed(beside(ended_pod(0)), ENDED)
+        assert gone is not None
+        assert gone.ended
 
     def test_a_pod_that_never_started_is_not_at_work(self) -> None:
         gone = departed(unscheduled(), ENDED)

@@ -48,6 +48,10 @@ def killed(name: str, task: str | None = ONE) -> Worker:
     return make_worker("Failed", name, outcome=Outcome.HOLDING, task=task, ending=ending)
 
 
+def totals(memory: Memory) -> tuple[int, int]:
+    return memory.finished(WorkerState.SUCCEEDED), memory.finished(WorkerState.FAILED)
+
+
 def done(name: str) -> Worker:
     return make_worker("Succeeded", name, outcome=Outcome.DONE)
 
@@ -121,14 +125,38 @@ class TestQuarantine:
         known = Memory(judged=frozenset({("w0", WorkerState.FAILED)}))
         assert judged(known, unfit("w0"), unfit("w1", "node-2")).quarantined
 
-    def test_an_end_that_turns_out_otherwise_is_judged_anew(self) -> None:
+    def test_an_end_is_judged_once_whatever_its_job_says_later(self) -> None:
+        # The Job of a worker that succeeded fails when its pod is removed for lingering.
         known = Memory(judged=frozenset({("w0", WorkerState.SUCCEEDED)}))
         memory = judged(known, unfit("w0"))
-        assert memory.quarantined
-        assert (memory.finished(WorkerState.SUCCEEDED), memory.finished(WorkerState.FAILED)) == (
-            0,
-            1,
-        )
+        assert memory.quarantined == ()
+        assert totals(memory) == (1, 0)
+        assert totals(judged(memory)) == (1, 0)
+
+
+class TestLingering:
+    """A worker whose pod outlives it is judged by its own end, at once and once."""
+
+    @pytest.mark.parametrize(
+        ("outcome", "counted"), [(Outcome.DONE, (1, 0)), (Outcome.HOLDING, (0, 1))]
+    )
+    def test_it_is_counted_once_on_its_way_out(
+        self, outcome: Outcome, counted: tuple[int, int]
+    ) -> None:
+        lingering = make_worker("Lingering", "w0", outcome=outcome, task=ONE)
+        memory = judged(FRESH, lingering)
+        assert totals(memory) == counted
+        crashes = memory.crashes
+        assert len(crashes) == counted[1]
+        for later in (
+            replace(lingering, state=WorkerState.ENDING),
+            make_worker("Ending", "w0"),
+            make_worker("Failed", "w0"),
+        ):
+            memory = judged(memory, later)
+            assert totals(memory) == counted
+            assert memory.crashes == crashes
+        assert totals(judged(memory)) == counted
 
 
 class TestCrashes:

@@ -19,7 +19,9 @@ from unit.operator.builders import (
 )
 
 from computepool_api.outcomes import Outcome
-from computepool_operator.memory import Memory
+from computepool_operator.memory import Halt, Memory
+from computepool_operator.plan import Unknown
+from computepool_operator.reasons import Reason
 from computepool_operator.workers import Worker, WorkerCounts, WorkerState, count
 
 
@@ -115,14 +117,49 @@ def test_a_worker_is_reaped_before_it_is_pruned() -> None:
     assert decided.prune == dead
 
 
+class TestLingering:
+    """Workers that have ended in pods that have not."""
+
+    def test_one_goes_once_its_end_stands_in_the_status(self) -> None:
+        lingering = fleet(lingering=1)
+        decided = plan_once(ok(0), lingering)
+        assert (decided.prune, decided.again) == ((), True)
+        decided = plan_once(ok(0), lingering, decided.memory)
+        assert (decided.prune, decided.again) == (lingering, False)
+
+    def test_one_that_has_been_told_to_go_is_not_told_again(self) -> None:
+        going = (make_worker("Ending", lingering_end=WorkerState.FAILED),)
+        decided = plan_once(ok(0), going)
+        assert (decided.prune, decided.again) == ((), False)
+        assert decided.memory.judged == {(going[0].name, WorkerState.FAILED)}
+
+    def test_it_covers_no_task_and_keeps_its_place(self) -> None:
+        lingering = fleet(lingering=2)
+        decided = plan_once(ok(5), lingering, max_compute_services=3)
+        assert decided.create_workers == 1
+        assert decided.counts.active == 2
+
+    def test_its_service_is_reaped_at_once(self) -> None:
+        (lingering,) = fleet(lingering=1)
+        service = make_service_id(lingering.name)
+        assert plan_once(ok(0, [service]), [lingering]).reap == (service,)
+
+    def test_a_pool_that_is_shut_down_removes_it_too(self) -> None:
+        lingering = fleet(lingering=1)
+        halt = Halt(generation=1, message="stolen", since=NOON)
+        memory = replace(having_judged(lingering), halt=halt)
+        unasked = Unknown(Reason.SHUT_DOWN_BY_SERVER, "not asked")
+        assert plan_once(unasked, lingering, memory).prune == lingering
+
+
 class TestCounts:
     def test_each_worker_is_counted_once(self) -> None:
-        workers = fleet(pending=1, starting=2, running=3, ending=4, succeeded=5, failed=6)
-        assert count(workers) == WorkerCounts(1, 2, 3, 4, 5, 6)
+        numbers = dict(zip(map(str.lower, WorkerState), range(1, 9), strict=False))
+        assert count(fleet(**numbers)) == WorkerCounts(**numbers)
 
     def test_active_are_all_that_have_not_finished(self) -> None:
-        counts = WorkerCounts(pending=1, starting=2, running=3, ending=4, succeeded=5, failed=6)
-        assert counts.active == 10
+        counts = WorkerCounts(1, 2, 3, lingering=4, ending=5, succeeded=6, failed=7)
+        assert counts.active == 15
 
     def test_every_state_is_finished_or_active(self) -> None:
         for state in WorkerState:

@@ -18,7 +18,7 @@ from unit.operator.builders import (
 from computepool_api.outcomes import Outcome
 from computepool_operator.judging import LONGEST_BACKOFF
 from computepool_operator.reasons import Reason
-from computepool_operator.workers import Worker
+from computepool_operator.workers import Worker, WorkerState
 
 RETRY = timedelta(minutes=10)
 
@@ -158,6 +158,20 @@ class TestCanary:
         decided = open_circuit.cycle(4, (*THREE, *ended(Outcome.DONE, "canary")))
         assert decided.memory.failing is None
         assert decided.create_workers == 4
+
+    def test_one_that_has_ended_in_a_pod_that_has_not_is_no_canary_any_more(
+        self, open_circuit: PlannedPool
+    ) -> None:
+        open_circuit.cycle(5, THREE, after=RETRY)
+        (worker,) = canary(open_circuit)
+        lingering = make_worker(
+            "Ending",
+            worker.name,
+            outcome=Outcome.TERMINATED,
+            created_at=worker.created_at,
+            lingering_end=WorkerState.FAILED,
+        )
+        assert open_circuit.cycle(5, (*THREE, lingering)).create_workers == 1
 
     def test_its_failure_doubles_the_pause(self, open_circuit: PlannedPool) -> None:
         seen, pauses = THREE, []

@@ -78,6 +78,15 @@ REAPED = {
     "one that got no answer to its result: a minute later": Case(
         True, LATER, ended(Outcome.PUSH_AMBIGUOUS)
     ),
+    "one whose pod outlives it: at once": Case(
+        True, workers=(make_worker("Lingering", NAME, outcome=Outcome.HOLDING),)
+    ),
+    "one whose pod outlives it and is being removed: at once": Case(
+        True, workers=(make_worker("Ending", NAME, lingering_end=WorkerState.FAILED),)
+    ),
+    "one whose pod outlives it, and that was sending a result: not before a minute": Case(
+        False, LATER - SECOND, (make_worker("Lingering", NAME, outcome=Outcome.PUSHING),)
+    ),
     **{
         f"one that is {state}: never": Case(
             False, NOON + 1000 * MINUTE, (make_worker(state, NAME),)

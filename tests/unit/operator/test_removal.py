@@ -33,6 +33,12 @@ STEPS = {
         fleet(succeeded=3, failed=2), set(), done=True, reason=Reason.STOPPING
     ),
     "Drain stops those that have claimed nothing": Case(ALL, {"pending-0", "starting-0"}),
+    "Drain removes pods that outlive their workers": Case(
+        fleet(lingering=1, running=1), {"lingering-0"}
+    ),
+    "Stop removes them too": Case(
+        fleet(lingering=1, ending=1), {"lingering-0"}, reason=Reason.STOPPING, spec=STOP
+    ),
     "Drain lets running workers finish, however long": Case(
         fleet(running=2), set(), ago=500 * HOUR
     ),

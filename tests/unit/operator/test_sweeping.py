@@ -32,6 +32,7 @@ class TestWhichGo:
         ("job", "pods"),
         [
             pytest.param(objects.job_object(), [DONE], id="its pod has ended"),
+            pytest.param(objects.job_object(), [objects.beside(DONE)], id="a proxy outlives it"),
             pytest.param(objects.job_object(COMPLETE), [], id="it says so itself"),
         ],
     )
