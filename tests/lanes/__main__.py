@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lanes.running import ROOT, Run, pytest_command, report, run
-from lanes.table import LANES, Lane, arguments, queues
+from lanes.table import LANES, PREPARATION, Lane, arguments, queues
 from testcluster import ways
 
 
@@ -41,12 +41,20 @@ async def _run(wanted: Sequence[Lane], reports: Path | None) -> list[Run]:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
     def command(lane: Lane) -> list[str]:
+        if lane is PREPARATION:
+            return [sys.executable, "-u", "-m", "stage"]
         xml = [f"--junitxml={reports.absolute() / lane.name}.xml"] if reports else []
         return pytest_command(lane, arguments(lane), xml)
 
     way = ways.choose(None, os.environ.get("KUBECONFIG")).way
+    ours = way == "embedded" and os.geteuid() == 0 and any(lane.cluster for lane in wanted)
     os.chdir(ROOT)
-    return await run(queues(wanted, shared=way != "embedded"), command, _say)
+    return await run(
+        queues(wanted, shared=way != "embedded"),
+        command,
+        _say,
+        preparation=PREPARATION if ours else None,
+    )
 
 
 def _say(line: str) -> None:

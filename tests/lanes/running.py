@@ -74,17 +74,37 @@ def pytest_command(lane: Lane, selected: Iterable[str], options: Iterable[str]) 
     return [*nice, sys.executable, "-u", "-m", "pytest", "-v", *alone, *selected, *options]
 
 
-async def run(queues: Sequence[Sequence[Lane]], command: Command, say: Say) -> list[Run]:
-    """Run all lanes to their ends; cancelled, it lets each of them clean up first."""
-    runs = {lane.name: Run(lane) for queue in queues for lane in queue}
+async def run(
+    queues: Sequence[Sequence[Lane]],
+    command: Command,
+    say: Say,
+    *,
+    preparation: Lane | None = None,
+) -> list[Run]:
+    """Run all lanes to their ends; cancelled, it lets each of them clean up first.
+
+    Those that use a cluster begin when `preparation` has ended, however it ends: what is still
+    missing they say themselves.
+    """
+    first = [] if preparation is None else [[preparation]]
+    runs = {lane.name: Run(lane) for queue in [*first, *queues] for lane in queue}
+    prepared = asyncio.Event()
+
+    async def prepare() -> None:
+        if preparation is not None:
+            await _run_one(runs[preparation.name], command(preparation), say)
+        prepared.set()
 
     async def one_after_the_other(queue: Sequence[Lane]) -> None:
+        if queue[0].cluster:
+            await prepared.wait()
         for lane in queue:
             await _run_one(runs[lane.name], command(lane), say)
 
     news = asyncio.create_task(_tell_news(list(runs.values()), say))
     try:
         async with asyncio.TaskGroup() as group:
+            group.create_task(prepare())
             for queue in queues:
                 group.create_task(one_after_the_other(queue))
     finally:

@@ -44,6 +44,10 @@ LANES = (
 )
 
 
+PREPARATION = Lane("preparation", ())
+"""Not a lane of tests: it installs and builds what the clusters of the others take."""
+
+
 def arguments(lane: Lane, lanes: Sequence[Lane] = LANES) -> list[str]:
     """Return pytest's arguments that select a lane's tests, and no other lane's."""
     others = [path for other in lanes if other is not lane for path in other.paths]

@@ -72,6 +72,19 @@ def test_what_is_said_of_lanes() -> None:
     assert shown[-1] == "two: FAILED t.py::test - assert"
 
 
+def test_what_uses_a_cluster_waits_for_the_preparation() -> None:
+    shown: list[str] = []
+    first = Lane("first", ())
+    said = {"first": "1 prepared", "one": "1 passed", "two": "2 passed"}
+    ran = asyncio.run(
+        run([[ONE], [TWO]], lambda lane: script(lane, said, {}), shown.append, preparation=first)
+    )
+    assert [result.lane.name for result in ran] == ["first", "one", "two"]
+    ends = [line.partition(":")[0] for line in shown]
+    assert ends.index("first") < ends.index("one")
+    assert ran[0].began + ran[0].seconds <= ran[1].began
+
+
 def test_why_tests_were_skipped_is_said_of_a_lane_that_passed() -> None:
     shown: list[str] = []
     said = {"one": f"{SUMMARY}\n3 passed, 1 skipped in 0.1s"}
