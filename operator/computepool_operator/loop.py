@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from computepool_api.errors import ComputeAPIError
 from computepool_api.ids import ComputeManagerID, to_alchemiscale_name
 from computepool_api.manager_client import ComputeManagerClient
@@ -33,6 +35,7 @@ from .plan import Verdict
 from .pool import RESUME_ANNOTATION, PoolSpec, PoolStatus
 from .reasons import HEALTH, Health, Reason
 from .removal import plan_removal
+from .salvage import faults, salvage
 from .status import Facts, build_status, is_warning, news, recall, worth_an_event
 from .throttle import Throttle
 from .workers import Worker, count
@@ -93,13 +96,15 @@ class _Seen:
     finalizers: Sequence[str]
 
     @classmethod
-    def of(cls, body: Mapping[str, Any]) -> _Seen:
-        """Read a pool's object; ValueError if its spec is none."""
+    def of(
+        cls, body: Mapping[str, Any], read: Callable[[object], PoolSpec] = PoolSpec.model_validate
+    ) -> _Seen:
+        """Read a pool's object; ValidationError if its spec can't be read."""
         metadata = body["metadata"]
         annotations: Mapping[str, str] = metadata.get("annotations") or {}
         return cls(
             pool=_reference(body),
-            spec=PoolSpec.model_validate(body["spec"]),
+            spec=read(body.get("spec")),
             resume=annotations.get(RESUME_ANNOTATION, ""),
             finalizers=metadata.get("finalizers") or (),
         )
@@ -226,12 +231,16 @@ class PoolLoop:
 
     def _spec(self) -> PoolSpec | None:
         try:
-            return PoolSpec.model_validate(self._body["spec"])
+            return PoolSpec.model_validate(self._body.get("spec"))
         except ValueError:
             return None
 
     async def _cycle(self) -> None:
-        seen = _Seen.of(self._body)
+        try:
+            seen = _Seen.of(self._body)
+        except ValidationError as error:
+            await self._show_unreadable(error)
+            return
         if FINALIZER not in seen.finalizers:
             await self._tools.cluster.set_finalizer(self._pool, present=True)
         manager_id = await self._identity(seen)
@@ -248,10 +257,14 @@ class PoolLoop:
         if result.again:
             self._alarm.set(self._began_last + spacing(urgent=True))
 
+    def _known_id(self) -> ComputeManagerID | None:
+        known = self._status.compute_manager_id
+        return ComputeManagerID.parse(known) if known else None
+
     async def _identity(self, seen: _Seen) -> ComputeManagerID:
         """The manager's id: the one in the status, or a new one that is written there first."""
-        if self._status.compute_manager_id:
-            return ComputeManagerID.parse(self._status.compute_manager_id)
+        if (known := self._known_id()) is not None:
+            return known
         name = seen.spec.manager_name or to_alchemiscale_name(
             f"{self._pool.namespace}.{self._pool.name}"
         )
@@ -308,10 +321,9 @@ class PoolLoop:
         """One step of the way out of a deleted pool; whether it was the last."""
         if FINALIZER not in (self._body["metadata"].get("finalizers") or ()):
             return True
-        seen = _Seen.of(self._body)
-        manager_id = None
-        if self._status.compute_manager_id:
-            manager_id = ComputeManagerID.parse(self._status.compute_manager_id)
+        # Nobody may be able to mend a spec any more that can't be read.
+        seen = _Seen.of(self._body, salvage)
+        manager_id = self._known_id()
         if not await self._workers_gone(seen, manager_id):
             return False
         if manager_id is not None and not await self._said_goodbye(seen, manager_id):
@@ -445,18 +457,25 @@ class PoolLoop:
                 now=now,
             )
 
+    async def _show_unreadable(self, error: ValidationError) -> None:
+        self._errors = 0
+        verdict = Verdict(
+            Reason.SPEC_INVALID,
+            f"The operator can't read the spec, so it does nothing: {faults(error)}. Correct it, "
+            "or apply the CRD of the operator's own version.",
+        )
+        seen = _Seen.of(self._body, salvage)
+        await self._show(seen, self._known_id(), CycleResult(verdict, self._memory))
+
     async def _show_failure(self, error: Exception) -> None:
-        if self._spec() is None:
-            return
         verdict = Verdict(
             Reason.INTERNAL_ERROR,
             f"The operator failed in this cycle ({type(error).__name__}) and tries again; its log "
             "has the traceback. Please report it.",
         )
-        name = self._status.compute_manager_id
-        manager_id = ComputeManagerID.parse(name) if name else None
+        seen = _Seen.of(self._body, salvage)
         try:
-            await self._show(_Seen.of(self._body), manager_id, CycleResult(verdict, self._memory))
+            await self._show(seen, self._known_id(), CycleResult(verdict, self._memory))
         except KubernetesError as another:
             logger.warning("status lost", extra={**self._about(), "error": str(another)})
 

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     WORKERS_NOT_STARTING = "WorkersNotStarting"
     # The pool can't go on and says what it waits for.
     PENDING = "Pending"
+    SPEC_INVALID = "SpecInvalid"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
     SECRET_INCOMPLETE = "SecretIncomplete"  # noqa: S105
     CA_BUNDLE_INVALID = "CABundleInvalid"
@@ -81,6 +82,7 @@ HEALTH: Mapping[Reason, Health] = {
     Reason.STOPPING: Health.WAITING,
     Reason.PENDING: Health.WAITING,
     Reason.NOT_REGISTERED: Health.WAITING,
+    Reason.SPEC_INVALID: Health.STALLED,
     Reason.SECRET_MISSING: Health.STALLED,
     Reason.SECRET_INCOMPLETE: Health.STALLED,
     Reason.CA_BUNDLE_INVALID: Health.STALLED,

@@ -308,6 +308,57 @@ class TestTheEnd:
         assert scene.kube.asked("PATCH", "/a100") == []
 
 
+class TestUnreadable:
+    """A spec that another version's CRD has admitted."""
+
+    def with_spec(self, scene: Scene, **spec: Any) -> Body:
+        body = scene.kube.objects[POOL]
+        body["spec"] |= spec
+        body["metadata"]["generation"] += 1
+        return deepcopy(body)
+
+    async def test_is_said_until_it_is_mended(
+        self, scene: Scene, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        scene.start(self.with_spec(scene, cycleInterval="soon"))
+        await scene.until("a reason", lambda: scene.status.get("reason") == "SpecInvalid")
+        assert "spec.cycleInterval" in scene.status["message"]
+        assert scene.managers == []
+        scene.loops[0].update(self.with_spec(scene, cycleInterval="10m"))
+        await scene.until("it is well", lambda: scene.status["reason"] == "NoTasks")
+        made = scene.status["computeManagerID"]
+        scene.loops[0].update(self.with_spec(scene, cycleInterval="later"))
+        await scene.until("a reason", lambda: scene.status["reason"] == "SpecInvalid")
+        assert scene.status["computeManagerID"] == made
+        assert "Traceback" not in caplog.text
+
+    @pytest.mark.parametrize(
+        ("spec", "restarted", "deregistered"),
+        [
+            ({"cycleInterval": "soon"}, True, 1),
+            ({"computeAPI": {"url": 7}}, False, 1),
+            ({"computeAPI": {"url": 7}}, True, 0),
+        ],
+    )
+    async def test_does_not_keep_a_deleted_pool(
+        self, scene: Scene, spec: Body, restarted: bool, deregistered: int
+    ) -> None:
+        task = scene.start()
+        await scene.until("a whole cycle", lambda: scene.status.get("lastCycleTime"))
+        body = self.with_spec(scene, **spec)
+        body["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+        if restarted:
+            task.cancel()
+            task = scene.start(body)
+        else:
+            scene.loops[0].update(body)
+        await scene.until("its end", task.done, hurry=False)
+        assert scene.kube.objects[POOL]["metadata"]["finalizers"] == []
+        assert scene.asked("manager_deregister") == deregistered
+        told = [body["reason"] for body in scene.kube.named("events").values()]
+        assert ("NotDeregistered" in told) is not bool(deregistered)
+
+
 class TestTrouble:
     async def test_a_bug_is_shown_and_does_not_end_the_loop(
         self, scene: Scene, caplog: pytest.LogCaptureFixture
