@@ -49,6 +49,13 @@ _BY_OUTCOME = {
 # Why a pod failed as a whole, as the kubelet or the control plane says it.
 _REJECTED_BY_KUBELET = ("UnexpectedAdmissionError", "NodeAffinity", "NodeName", "OutOf", "Topology")
 _TAKEN_AWAY = ("Evicted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "Preempt")
+# Of an eviction, in the kubelet's words (pkg/kubelet/eviction/helpers.go): an emptyDir's sizeLimit,
+# a container's or the pod's limit of ephemeral storage. Others name what the node was low on.
+_ITS_OWN_LIMIT = (
+    "exceeds the limit",
+    "exceeded its local ephemeral storage limit",
+    "exceeds the total limit",
+)
 # Why a container ended, as a kubelet says that has lost sight of it: the machine went down.
 _LOST_SIGHT_OF = ("Unknown", "ContainerStatusUnknown")
 # Of a container that could not be started: the image is to blame, wherever it runs.
@@ -60,12 +67,17 @@ def blame(worker: Worker) -> Blame:
     if worker.end is WorkerState.SUCCEEDED:
         return Blame.NOBODY
     ending = worker.ending or Ending()
+    if _went_over_its_own_limit(ending) and worker.message is None:
+        return Blame.POOL
+    if _went_over_its_own_limit(ending) and _held_a_task(worker):
+        return Blame.TASK
+    if _ran_out_of_time(ending):
+        # A later Task of a worker has had only what the others left of its time.
+        return Blame.TASK if _held_a_task(worker) and _is_first_task(worker) else Blame.HOST
     if ending.disrupted or ending.pod_reason.startswith(_TAKEN_AWAY):
         return Blame.HOST
     if ending.pod_reason.startswith(_REJECTED_BY_KUBELET):
         return Blame.NODE
-    if ending.job_reason == "DeadlineExceeded":
-        return Blame.HOST
     outcome = _outcome(worker, ending)
     if ending.reason in _LOST_SIGHT_OF and (outcome is None or not outcome.is_end):
         return Blame.HOST
@@ -86,6 +98,31 @@ def blame(worker: Worker) -> Blame:
         # Its pod was deleted before anything could be learnt from it.
         return Blame.HOST
     return Blame.POOL
+
+
+def _went_over_its_own_limit(ending: Ending) -> bool:
+    """Whether the kubelet evicted the pod for what it used itself, and not for the node's need."""
+    return ending.pod_reason == "Evicted" and any(w in ending.words for w in _ITS_OWN_LIMIT)
+
+
+def _ran_out_of_time(ending: Ending) -> bool:
+    """Whether the deadline of the Job, or the pod's own, ended the worker."""
+    return "DeadlineExceeded" in (ending.job_reason, ending.pod_reason)
+
+
+def _held_a_task(worker: Worker) -> bool:
+    """Whether it was executing a Task when it was killed, or told to go a moment before that."""
+    message = worker.message
+    return (
+        message is not None
+        and message.task is not None
+        and message.outcome in (Outcome.HOLDING, Outcome.TERMINATED)
+    )
+
+
+def _is_first_task(worker: Worker) -> bool:
+    message = worker.message
+    return message is not None and message.tasks_done + message.tasks_failed == 0
 
 
 def _outcome(worker: Worker, ending: Ending) -> Outcome | None:

@@ -414,16 +414,25 @@ def _ending(
     status = pod.get("status", {})
     text = terminated.get("message") or ""
     words = "" if TerminationMessage.parse(text) else text
-    failed = _condition(job, "Failed")
     return Ending(
         reason=terminated.get("reason") or "",
         exit_code=terminated.get("exitCode"),
         pod_reason=status.get("reason") or "",
-        job_reason=failed.get("reason", "") if failed.get("status") == "True" else "",
+        job_reason=_job_reason(job),
         disrupted=_condition(pod, "DisruptionTarget").get("status") == "True"
         or _told_to_go(pod, terminated),
-        words=(words or status.get("message") or "")[:500],
+        # Why the kubelet took the pod away says more than what was written before.
+        words=((status.get("reason") and status.get("message")) or words or "")[:500],
     )
+
+
+def _job_reason(job: Mapping[str, Any]) -> str:
+    """Why the Job has failed, or will as soon as its pod has ended (Kubernetes 1.31 and later)."""
+    for kind in ("Failed", "FailureTarget"):
+        condition = _condition(job, kind)
+        if condition.get("status") == "True":
+            return str(condition.get("reason", ""))
+    return ""
 
 
 def _told_to_go(pod: Mapping[str, Any], terminated: Mapping[str, Any]) -> bool:

@@ -21,10 +21,18 @@ class End:
     said: Outcome | None = None
     ending: Ending = NO_ENDING
     pod: bool = True
+    tasks_done: int = 0
+    tasks_failed: int = 0
 
     def worker(self) -> Worker:
-        task = TASK if self.said in (Outcome.HOLDING, Outcome.PUSHING) else None
+        held = (Outcome.HOLDING, Outcome.PUSHING, Outcome.TERMINATED)
+        task = TASK if self.said in held else None
         worker = make_worker("Failed", outcome=self.said, task=task, ending=self.ending)
+        if worker.message is not None:
+            message = replace(
+                worker.message, tasks_done=self.tasks_done, tasks_failed=self.tasks_failed
+            )
+            worker = replace(worker, message=message)
         return worker if self.pod else replace(worker, pod=None, node=None, service_id=None)
 
 
@@ -33,6 +41,12 @@ def exited(outcome: Outcome) -> Ending:
 
 
 KILLED = Ending(reason="Error", exit_code=137)
+OUT_OF_TIME = replace(KILLED, job_reason="DeadlineExceeded")
+OWN_LIMIT = (
+    'Usage of EmptyDir volume "scratch" exceeds the limit "50Gi". ',
+    'Container worker exceeded its local ephemeral storage limit "50Gi". ',
+    "Pod ephemeral local storage usage exceeds the total limit of containers 50Gi. ",
+)
 OOM = Ending(reason="OOMKilled", exit_code=137)
 
 
@@ -155,8 +169,46 @@ BLAMED = {
     "the same in the words of another runtime": End(
         Blame.NODE, None, Ending(reason="ContainerCannotRun", exit_code=128, words="nvml error")
     ),
-    "out of time by the Job's own deadline": End(
-        Blame.HOST, Outcome.HOLDING, replace(KILLED, job_reason="DeadlineExceeded")
+    # What a Task does again and again must be held against it, or it is rerun for ever.
+    "out of time by the Job's own deadline, killed": End(Blame.TASK, Outcome.HOLDING, OUT_OF_TIME),
+    "out of time, and told to go in time": End(
+        Blame.TASK,
+        Outcome.TERMINATED,
+        replace(exited(Outcome.TERMINATED), job_reason="DeadlineExceeded", disrupted=True),
+    ),
+    "out of time by the pod's own deadline": End(
+        Blame.TASK, Outcome.HOLDING, rejected("DeadlineExceeded", "Pod was active too long")
+    ),
+    "out of time in its second Task": End(Blame.HOST, Outcome.HOLDING, OUT_OF_TIME, tasks_done=1),
+    "out of time in its second Task, the first having failed": End(
+        Blame.HOST, Outcome.HOLDING, OUT_OF_TIME, tasks_failed=1
+    ),
+    "out of time before a claim": End(Blame.HOST, None, OUT_OF_TIME),
+    "out of time while it sent a result": End(Blame.HOST, Outcome.PUSHING, OUT_OF_TIME),
+    "out of time, its pod gone before anything was learnt": End(
+        Blame.HOST, None, Ending(job_reason="DeadlineExceeded"), pod=False
+    ),
+    **{
+        f"evicted, {words!r}, {when}": End(
+            blamed, said, replace(KILLED, pod_reason="Evicted", words=words)
+        )
+        for words in OWN_LIMIT
+        for when, said, blamed in (
+            ("while it held a Task", Outcome.HOLDING, Blame.TASK),
+            ("told to go while it held one", Outcome.TERMINATED, Blame.TASK),
+            ("before a claim", None, Blame.POOL),
+            ("while it sent a result", Outcome.PUSHING, Blame.HOST),
+        )
+    },
+    "evicted for the node's disk, its own use named": End(
+        Blame.HOST,
+        Outcome.HOLDING,
+        replace(
+            KILLED,
+            pod_reason="Evicted",
+            words="The node was low on resource: ephemeral-storage. Container worker was using "
+            "90Gi, request is 0, has larger consumption of ephemeral-storage. ",
+        ),
     ),
     "its pod gone, nothing known": End(Blame.HOST, None, Ending(), pod=False),
     "its pod gone, the Job says that it failed": End(

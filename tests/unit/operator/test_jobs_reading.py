@@ -303,8 +303,16 @@ class TestLastWords:
         # A Task is not to blame for the death of a worker that was told to go.
         assert blame(worker) is (Blame.HOST if disrupted else Blame.TASK)
 
-    def test_a_job_past_its_deadline_says_so(self) -> None:
-        job = job_object(job_ends("Failed", "DeadlineExceeded"))
+    def test_the_kubelets_reason_for_an_eviction_goes_before_what_was_written(self) -> None:
+        pod = ended_pod(137, "a traceback", reason="Error")
+        pod["status"] |= {"reason": "Evicted", "message": "The node was low on resource: memory."}
+        ending = read_worker(job_object(), pod).ending
+        assert ending is not None
+        assert ending.words == "The node was low on resource: memory."
+
+    @pytest.mark.parametrize("kind", ["Failed", "FailureTarget"])
+    def test_a_job_past_its_deadline_says_so(self, kind: str) -> None:
+        job = job_object(job_ends(kind, "DeadlineExceeded"))
         ending = read_worker(job, ended_pod(143)).ending
         assert ending is not None
         assert ending.job_reason == "DeadlineExceeded"

@@ -194,7 +194,6 @@ class TestCrashes:
         [
             Ending(exit_code=137, disrupted=True),
             Ending(exit_code=137, pod_reason="Evicted"),
-            Ending(exit_code=137, job_reason="DeadlineExceeded"),
         ],
     )
     def test_the_host_s_fault_is_never_the_task_s(self, ending: Ending) -> None:
