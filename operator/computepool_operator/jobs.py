@@ -372,6 +372,8 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
             uid=uid,
             state=state,
             created_at=_created(job),
+            suspended=_is_suspended(job),
+            released_at=_released_at(job),
             server=_server(job),
             finished_at=finished_at,
             trouble="" if state.finished else _job_trouble(job),
@@ -379,12 +381,14 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
         )
     terminated = _terminated(pod)
     pod_uid = pod["metadata"].get("uid")
-    end = _end(pod)
+    end = None if _is_preempted(job, pod) else _end(pod)
     return Worker(
         name=name,
         uid=uid,
         state=state,
         created_at=_created(job),
+        suspended=_is_suspended(job),
+        released_at=_released_at(job),
         pod=pod["metadata"]["name"],
         node=pod.get("spec", {}).get("nodeName"),
         service_id=None if pod_uid is None else service_id(name, pod_uid),
@@ -503,7 +507,7 @@ def _state(
 ) -> tuple[WorkerState, datetime | None]:
     if pod is None:
         return _state_without_pod(job)
-    end = _end(pod)
+    end = None if _is_preempted(job, pod) else _end(pod)
     finished_at = None if end is None else _pod_finished_at(pod)
     if end is not None and has_finished(pod):
         return end, finished_at
@@ -602,8 +606,24 @@ def _pod_trouble(pod: Mapping[str, Any]) -> str:
     return f"{waiting['reason']}: {waiting.get('message', '')}"
 
 
+def _is_suspended(job: Mapping[str, Any]) -> bool:
+    """Whether a Job may not run now. Its condition goes last when it is resumed."""
+    suspended = _condition(job, "Suspended").get("status") == "True"
+    return bool(job.get("spec", {}).get("suspend")) or suspended
+
+
+def _is_preempted(job: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
+    """Whether a pod's end is not that of its worker: its Job lets go of it, and makes another."""
+    return _is_suspended(job) and "deletionTimestamp" in pod["metadata"]
+
+
+def _released_at(job: Mapping[str, Any]) -> datetime | None:
+    """When the Job was last free to run: startTime is reset whenever a Job is resumed."""
+    return parse_time(job.get("status", {}).get("startTime"))
+
+
 def _job_trouble(job: Mapping[str, Any]) -> str:
-    if job.get("spec", {}).get("suspend"):
+    if _is_suspended(job):
         return "Suspended: the Job waits for a queueing system to release it"
     return ""
 

@@ -225,11 +225,14 @@ def _late(
     memory: Memory,
     now: datetime,
 ) -> tuple[tuple[Worker, ...], Memory]:
-    """Workers that have not started by `startupDeadline`; each counts as failed, once."""
+    """Workers that have not started by `startupDeadline`; each counts as failed, once.
+
+    A suspended one waits because somebody wants it to.
+    """
     late = tuple(
         worker
         for worker in _unstarted(workers, instruction)
-        if now >= worker.created_at + spec.job.startup_deadline
+        if not worker.suspended and now >= worker.waiting_since + spec.job.startup_deadline
     )
     for worker in late:
         if worker.name in memory.given_up:
@@ -398,7 +401,7 @@ def _with_trouble(verdict: Verdict, workers: Sequence[Worker], now: datetime) ->
         return verdict
     trouble, number = Counter(worker.trouble for worker in held_up).most_common(1)[0]
     reason, message = verdict.reason, f"{verdict.message} {_workers(number)} can't start: {trouble}"
-    if reason in _OVERRULED and any(now - w.created_at >= PATIENCE for w in held_up):
+    if reason in _OVERRULED and any(now - w.waiting_since >= PATIENCE for w in held_up):
         unschedulable = trouble.startswith("Unschedulable")
         reason = Reason.WORKERS_UNSCHEDULABLE if unschedulable else Reason.WORKERS_NOT_STARTING
     return Verdict(reason, message)

@@ -382,7 +382,7 @@ class JobSpec(_Model):
     startup_deadline: Annotated[Duration, _duration("1m", "24h")] = timedelta(minutes=30)
     """Time within which the worker of a new Job must be running: scheduled, its image pulled,
     started. One that is not is removed and reported. Nodes that an autoscaler must first create
-    need longer."""
+    need longer. While a Job is suspended, no time counts."""
 
     active_deadline: Annotated[Duration, _duration("1m", "8760h")] | None = None
     """Time after which Kubernetes ends a Job, whatever it does; the Task that it held goes back to

@@ -81,6 +81,8 @@ class Worker:
     `name` is the Job's name, `uid` the Job's UID; `service_id` the id under which the pod's
     process registers with the server, known as soon as the pod has a UID. `trouble` is what
     Kubernetes says about why it does not start, in Kubernetes' own words; empty if nothing.
+    `suspended`: a queueing system or a person keeps it from running for now, be it before its start
+    or in the middle of its work. `released_at`: when it was last free to start, if not on creation.
     `started`: its container has run. `server` is the URL of the compute API that it was created
     for, None if that is not known.
 
@@ -97,6 +99,8 @@ class Worker:
     node: str | None = None
     service_id: ComputeServiceID | None = None
     trouble: str = ""
+    suspended: bool = False
+    released_at: datetime | None = None
     finished_at: datetime | None = None
     started: bool = False
     server: str | None = None
@@ -113,6 +117,11 @@ class Worker:
     def end(self) -> WorkerState | None:
         """How its process has ended; None as long as it may be at work."""
         return self.state if self.state.finished else self.lingering_end
+
+    @property
+    def waiting_since(self) -> datetime:
+        """From when on the time counts that it takes to start."""
+        return self.released_at or self.created_at
 
     @property
     def sending(self) -> bool:

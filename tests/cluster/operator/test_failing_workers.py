@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from cluster.operator.kube import Body
 from cluster.operator.world import World
 
 from computepool_api.outcomes import Outcome
-from computepool_operator.jobs import POISON_ANNOTATION
+from computepool_operator.jobs import POISON_ANNOTATION, read_worker
+from computepool_operator.workers import Worker
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
@@ -131,6 +133,47 @@ def test_a_worker_s_end_is_its_own_whatever_runs_beside_it(world: World, outcome
     world.cycles(1)
     world.workers(active=1, failed=failed, succeeded=1 - failed)
     assert [crash["crashes"] for crash in world.status()["poisonTasks"]] == [1] * failed
+
+
+def test_a_worker_that_is_preempted_has_not_failed_and_starts_again(world: World) -> None:
+    """Kueue suspends the Job of a running worker, and resumes it later."""
+    pod, service, task = begin(world)
+    (job,) = (found["metadata"]["name"] for found in world.jobs())
+    world.kube.patch("jobs", job, {"spec": {"suspend": True}})
+    world.gone(pod)
+    world.deregister(service)
+    world.until("the Task waits", lambda: world.admin.task(task).status == "waiting")
+    world.until(
+        "it is suspended", lambda: any(c["type"] == "Suspended" for c in conditions(world, job))
+    )
+    world.until("its pod is gone", lambda: world.pod(pod) is None)
+    world.workers(pending=1, failed=0)
+    world.cycles(2)
+    assert len(world.created()) == 1, "the Task is covered"
+    time.sleep(1)  # timestamps are whole seconds
+    since = datetime.now(UTC).replace(microsecond=0)
+    resumed = world.kube.patch("jobs", job, {"spec": {"suspend": False}})
+    (again,) = world.new_pods(1)
+    assert again != pod
+    first = int(resumed["metadata"]["resourceVersion"])
+
+    def after() -> list[Worker]:
+        seen = [c.thing for c in world.changes if c.kind == "jobs" and c.revision >= first]
+        return [read_worker(thing, None) for thing in seen]
+
+    world.until("the Job controller says so", lambda: not after()[-1].suspended)
+    states = after()
+    assert all(worker.suspended or worker.waiting_since >= since for worker in states)
+    assert world.claim(again)[1] == task
+    world.workers(running=1, failed=0)
+    assert world.status()["consecutiveFailures"] == 0
+    assert len(world.created()) == 1
+
+
+def conditions(world: World, job: str) -> list[Body]:
+    found = world.kube.get("jobs", job)
+    assert found is not None
+    return found["status"].get("conditions") or []
 
 
 def test_services_of_others_are_not_reaped(world: World) -> None:

@@ -48,6 +48,8 @@ def make_worker(
     node: str = "node-1",
     ending: Ending | None = None,
     lingering_end: WorkerState | None = None,
+    suspended: bool = False,
+    released_at: datetime | None = None,
 ) -> Worker:
     """A worker of a state, with the fields that a worker of that state has.
 
@@ -68,6 +70,8 @@ def make_worker(
         node=node if on_a_node else None,
         service_id=make_service_id(name) if on_a_node else None,
         trouble=trouble,
+        suspended=suspended,
+        released_at=released_at,
         finished_at=(finished_at or NOON) if has_ended else None,
         started=has_ended or state in (WorkerState.RUNNING, WorkerState.ENDING),
         ending=ending if has_ended else None,

@@ -246,6 +246,43 @@ class TestTrouble:
         assert worker.trouble.startswith("Suspended:")
 
 
+class TestSuspension:
+    """Kueue and people suspend Jobs, and resume them: the Job controller ends its pod meanwhile."""
+
+    SUSPENDED = condition("Suspended", True, ENDED)
+
+    def job(self, *conditions: Body, suspend: bool = True, **status: Any) -> Body:
+        job = job_object(*conditions, **status)
+        job["spec"]["suspend"] = suspend
+        return job
+
+    def test_it_lasts_until_the_job_controller_has_resumed_the_job(self) -> None:
+        assert read_worker(self.job(), None).suspended
+        assert read_worker(self.job(self.SUSPENDED), None).suspended
+        # The condition goes together with a startTime that is up to date.
+        assert read_worker(self.job(self.SUSPENDED, suspend=False), None).suspended
+        resumed = self.job(condition("Suspended", False, ENDED), suspend=False)
+        assert not read_worker(resumed, None).suspended
+
+    def test_after_it_the_time_counts_anew(self) -> None:
+        worker = read_worker(self.job(suspend=False, startTime=stamp(ENDED)), None)
+        assert (worker.created_at, worker.waiting_since) == (CREATED, ENDED)
+        del (never_started := self.job())["status"]["startTime"]
+        assert read_worker(never_started, None).waiting_since == CREATED
+
+    @pytest.mark.parametrize("exit_code", [0, 143])
+    def test_a_preempted_pod_is_no_end_of_the_worker(self, exit_code: int) -> None:
+        """Its Job has let go of it, and makes another when it is resumed."""
+        pod = ended_pod(exit_code, says(Outcome.TERMINATED), deleted=True)
+        worker = read_worker(self.job(), pod)
+        assert (worker.state, worker.end, worker.finished_at) == (ENDING, None, None)
+        assert read_worker(self.job(suspend=False), pod).end is not None
+
+    def test_one_that_had_ended_before_has_ended(self) -> None:
+        pod = ended_pod(0, says(Outcome.DONE))
+        assert read_worker(self.job(), pod).state is SUCCEEDED
+
+
 class TestLastWords:
     def test_a_worker_that_ended_by_itself_says_how(self) -> None:
         message = says(Outcome.DEVICE_UNFIT, detail="no CUDA platform")

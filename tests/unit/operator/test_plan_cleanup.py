@@ -228,6 +228,23 @@ class TestNeverStarted:
         assert pending.service_id is None
         assert plan_once(ok(0, [make_service_id("a100-x")]), [pending]).remove == ()
 
+    def test_a_suspended_worker_is_never_late_and_covers_its_task(self) -> None:
+        """One that is preempted after hours of work is not to blame for it."""
+        held = make_worker("Pending", created_at=NOON - 50 * HOUR, suspended=True)
+        decided = plan_once(ok(1), [held])
+        assert (decided.remove, decided.create_workers) == ((), 0)
+        assert decided.memory.consecutive_failures == 0
+
+    def test_a_suspended_worker_goes_when_no_task_is_left_for_it(self) -> None:
+        held = make_worker("Pending", created_at=NOON - 50 * HOUR, suspended=True)
+        assert plan_once(ok(0), [held]).remove == (held,)
+
+    def test_the_startup_deadline_counts_from_when_it_was_resumed(self) -> None:
+        resumed = make_worker("Pending", created_at=NOON - 50 * HOUR, released_at=NOON)
+        for passed, late in ((29 * MINUTE, False), (30 * MINUTE, True)):
+            decided = plan_once(ok(1), [resumed], now=NOON + passed)
+            assert decided.memory.consecutive_failures == int(late)
+
     def test_past_the_startup_deadline_it_goes_and_counts_as_failed(self) -> None:
         late = make_worker("Pending", created_at=NOON - HOUR, trouble="ImagePullBackOff: no such")
         deadline = {"startup_deadline": timedelta(minutes=30)}
