@@ -13,6 +13,7 @@ from typing import Any
 from computepool_api.ids import ComputeServiceID
 
 from .clock import utc_now
+from .inquiry import Inquiry
 from .jobs import (
     JOB_UID_LABEL,
     OPERATOR,
@@ -27,6 +28,7 @@ from .jobs import (
 )
 from .kubeapi import (
     MERGE_PATCH,
+    SHORT_TIMEOUT,
     AlreadyExists,
     Conflict,
     KubeAPI,
@@ -295,6 +297,16 @@ class Cluster:
                 return
             return
 
+    async def events_about(self, namespace: str, uid: str) -> list[dict[str, Any]]:
+        """The warnings about one object, in no order. Raises KubernetesError."""
+        answer = await self._api.request(
+            "GET",
+            f"/api/v1/namespaces/{namespace}/events",
+            query={"fieldSelector": f"involvedObject.uid={uid},type=Warning"},
+            timeout=SHORT_TIMEOUT,
+        )
+        return answer.get("items") or []
+
     async def post_event(
         self, pool: PoolReference, *, warning: bool, reason: str, message: str, now: datetime
     ) -> None:
@@ -355,9 +367,13 @@ class JobBackend(ComputeServiceBackend):
         self._clock = clock
         self._new_suffix = new_suffix
         self._unsure: dict[str, datetime] = {}
+        self._inquiry = Inquiry(lambda uid: cluster.events_about(pool.namespace, uid))
 
     async def workers(self) -> tuple[Worker, ...]:
-        """See the base class. Jobs whose creation got no answer count as pending workers."""
+        """See the base class. Jobs whose creation got no answer count as pending workers.
+
+        Why workers do not start is asked for where Jobs and pods do not tell.
+        """
         if not self._cluster.fresh:
             raise BackendUnavailable(
                 "The Kubernetes API has not been heard of for minutes (or not yet): what Jobs "
@@ -378,7 +394,7 @@ class JobBackend(ComputeServiceBackend):
             )
             for name, since in self._unsure.items()
         )
-        return (*seen, *waiting)
+        return (*await self._inquiry.explained(seen, self._clock()), *waiting)
 
     def departed(self) -> tuple[Departed, ...]:
         """See the base class."""

@@ -600,10 +600,15 @@ def _pod_trouble(pod: Mapping[str, Any]) -> str:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return f"{scheduled.get('reason', '')}: {scheduled.get('message', '')}"
-    waiting = _container_status(pod).get("state", {}).get("waiting") or {}
-    if waiting.get("reason") in (None, "ContainerCreating", "PodInitializing"):
+    if _has_started(pod):
         return ""
-    return f"{waiting['reason']}: {waiting.get('message', '')}"
+    # What holds up an init container holds up the worker's, which says PodInitializing then.
+    status = pod.get("status", {})
+    for container in (*(status.get("initContainerStatuses") or ()), _container_status(pod)):
+        waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{waiting['reason']}: {waiting.get('message', '')}"
+    return ""
 
 
 def _is_suspended(job: Mapping[str, Any]) -> bool:

@@ -19,6 +19,8 @@ import aiohttp
 from kubernetes.aio import client, config
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
+SHORT_TIMEOUT = aiohttp.ClientTimeout(total=5)
+"""For what can be done without."""
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 

@@ -52,6 +52,7 @@ NEEDED = [
     ("get", "secrets"),
     ("get", "configmaps"),
     ("create", "events"),
+    ("list", "events"),
 ]
 
 # What it has no business with, in any namespace.
@@ -80,7 +81,7 @@ NOT_NEEDED = [
     ("update", "jobs.batch"),
     ("deletecollection", "jobs.batch"),
     ("patch", "jobs.batch/status"),
-    ("list", "events"),
+    ("watch", "events"),
     ("patch", "events"),
     ("delete", "leases.coordination.k8s.io"),
     ("list", "leases.coordination.k8s.io"),

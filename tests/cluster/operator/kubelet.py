@@ -176,6 +176,34 @@ class Kubelet:
             containerStatuses=[_container({"waiting": waiting}, ready=False)],
         )
 
+    def fail_to_mount(self, pod: str) -> None:
+        """A Secret that it mounts is not there: only an event tells."""
+        self.bind(pod)
+        self._write(
+            pod,
+            phase="Pending",
+            startTime=now(),
+            conditions=[condition("Ready", False, now(), "ContainersNotReady")],
+            containerStatuses=[
+                _container({"waiting": {"reason": "ContainerCreating"}}, ready=False)
+            ],
+        )
+        found = self._kube.get("pods", pod)
+        assert found is not None
+        about = {"kind": "Pod", "namespace": self._kube.namespace, "name": pod}
+        event = {
+            "metadata": {"generateName": f"{pod}."},
+            "involvedObject": {"apiVersion": "v1", **about, "uid": found["metadata"]["uid"]},
+            "type": "Warning",
+            "reason": "FailedMount",
+            "message": 'MountVolume.SetUp failed for volume "credentials" : secret "x" not found',
+            "source": {"component": "kubelet", "host": self.node},
+            "firstTimestamp": now(),
+            "lastTimestamp": now(),
+            "count": 1,
+        }
+        self._kube.create("events", event)
+
     def obey(self, pod: str) -> None:
         """End a pod that is being deleted, as a worker does on SIGTERM, and let go of it."""
         found = self._kube.get("pods", pod)

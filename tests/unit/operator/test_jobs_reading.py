@@ -238,6 +238,21 @@ class TestTrouble:
     def test_in_its_own_words(self, pod: Body, trouble: str) -> None:
         assert read_worker(job_object(), pod).trouble == trouble
 
+    def test_an_init_container_that_is_held_up_holds_the_worker_up(self) -> None:
+        def container(name: str, reason: str) -> Body:
+            return {"name": name, "state": {"waiting": {"reason": reason, "message": "so"}}}
+
+        pod = waiting("PodInitializing")
+        pod["status"]["initContainerStatuses"] = [
+            {"name": "first", "state": {"terminated": {"exitCode": 0}}},
+            container("second", "ImagePullBackOff"),
+            container("third", "PodInitializing"),
+        ]
+        assert read_worker(job_object(), pod).trouble == "ImagePullBackOff: so"
+        # One that goes on beside it is no matter once the worker runs.
+        pod["status"] |= running()["status"]
+        assert read_worker(job_object(), pod).trouble == ""
+
     def test_a_job_that_a_queueing_system_holds_back_says_so(self) -> None:
         job = job_object()
         job["spec"]["suspend"] = True
