@@ -179,12 +179,15 @@ class ComputeManager:
             return await self._cycle(spec, seen, memory)
         except errors.ComputeAPIError as error:
             registered = False if isinstance(error, errors.ManagerNameTaken) else None
+            if memory.resume is None:
+                memory = replace(memory, resume=resume)
             return CycleResult(
                 verdict_on(error), memory, counts=count(workers), registered=registered
             )
 
     async def _cycle(self, spec: PoolSpec, seen: Observation, memory: Memory) -> CycleResult:
-        resumed = seen.resume != memory.resume and bool(seen.resume)
+        # What a pool already says when it is first seen is no person's word about what is now.
+        resumed = memory.resume not in (None, seen.resume) and bool(seen.resume)
         halted = is_halted(memory, seen.generation) and not resumed
         if not halted and (memory.reported_at is None or memory.halt is not None):
             steal = resumed and seen.resume.startswith(STEAL)

@@ -215,8 +215,23 @@ class TestRegistration:
         assert (await managed.cycle()).verdict.reason is Reason.MANAGER_NAME_TAKEN
         assert managed.registered() == [(RIVAL, "OK")]
 
+    async def test_a_word_that_a_new_pool_brings_along_takes_nothing(
+        self, managed: Managed
+    ) -> None:
+        # One manifest, applied in two clusters: the second must not take the first one's name.
+        await managed.managers.register(RIVAL)
+        managed.resume = "steal"
+        for _ in range(3):
+            result = await managed.cycle()
+            assert result.verdict.reason is Reason.MANAGER_NAME_TAKEN
+        assert managed.registered() == [(RIVAL, "OK")]
+        managed.resume = "steal-now"
+        assert (await managed.cycle()).registered
+        assert managed.registered() == [(MANAGER, "OK")]
+
     async def test_the_word_counts_once(self, managed: Managed) -> None:
         await managed.managers.register(RIVAL)
+        await managed.cycle()
         managed.resume = "steal"
         await managed.cycle()
         await managed.managers.register(RIVAL, steal=True)
