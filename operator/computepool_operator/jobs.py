@@ -48,6 +48,13 @@ TERMINATION_GRACE = 90
 """Seconds that a worker has after SIGTERM, enough for a push in flight to come to its end."""
 
 
+POISON_BYTES = 64 * 1024
+"""The list of poison Tasks is no longer. The API server takes 256 KiB of annotations in all."""
+
+STORY_LENGTH = 200
+"""Characters of each story in that list; the whole of it is in the pool's status."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolReference:
     """Which pool an object belongs to."""
@@ -158,14 +165,13 @@ def _pod_template(
     orders: Orders,
 ) -> dict[str, Any]:
     settings = json.dumps(worker_settings(spec, manager_id, name, orders), indent=1)
-    poison = [{"task": crashes.task, "story": _obituary(crashes)} for crashes in orders.poison]
     template = {
         "metadata": {
             # Istio's proxy would outlive the worker, and keep the GPU until somebody ends it.
             "labels": {"sidecar.istio.io/inject": "false", **labels},
             "annotations": {
                 SETTINGS_ANNOTATION: settings,
-                POISON_ANNOTATION: json.dumps(poison),
+                POISON_ANNOTATION: _poison_list(orders.poison),
                 # A node emptied to save money would cost the hours its Task has run.
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                 "karpenter.sh/do-not-disrupt": "true",
@@ -216,10 +222,27 @@ def _off_nodes(pod_spec: Mapping[str, Any], nodes: Sequence[str]) -> dict[str, A
     return {**pod_spec, "affinity": {**affinity, "nodeAffinity": of_node}}
 
 
+def _poison_list(poison: Sequence[Crashes]) -> str:
+    """The Tasks not to be run, the latest first, as many as fit.
+
+    One that is left out and kills another worker is the latest then.
+    """
+    entries: list[str] = []
+    left = POISON_BYTES
+    for crashes in sorted(poison, key=lambda c: (c.last_at, c.task), reverse=True):
+        entry = json.dumps({"task": crashes.task, "story": _obituary(crashes)})
+        left -= len(entry) + len(", ")
+        if left < 0:
+            break
+        entries.append(entry)
+    return f"[{', '.join(entries)}]"
+
+
 def _obituary(crashes: Crashes) -> str:
+    story = crashes.story.encode("ascii", "backslashreplace").decode()
     return (
         f"{crashes.number} workers ended while they executed this Task, so it is not tried again. "
-        f"The last one: {crashes.story}"
+        f"The last one: {story[:STORY_LENGTH]}"
     )
 
 

@@ -22,6 +22,9 @@ from .workers import Worker, WorkerState
 
 LONGEST_BACKOFF = timedelta(hours=1)
 
+SUSPECTS_KEPT = 512
+"""So many suspect Tasks are remembered, the latest: no more fit into the status."""
+
 CRASHES_FORGOTTEN = timedelta(days=7)
 """A Task that has not taken a worker down for so long is not held suspect any more."""
 
@@ -157,7 +160,8 @@ def _count_crash(worker: Worker, task: str, memory: Memory, now: datetime) -> Me
         in_a_row=True,
     )
     others = tuple(other for other in memory.crashes if other.task != task)
-    return replace(memory, crashes=(*others, entry))
+    crashes = sorted((*others, entry), key=lambda c: c.last_at)[-SUSPECTS_KEPT:]
+    return replace(memory, crashes=tuple(crashes))
 
 
 def _expire(memory: Memory, now: datetime) -> Memory:

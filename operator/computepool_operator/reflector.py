@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .jobs import POISON_ANNOTATION
 from .kubeapi import Gone, KubeAPI, KubernetesError
 
 logger = logging.getLogger(__name__)
@@ -171,4 +172,12 @@ def _version(thing: Mapping[str, Any]) -> int:
 
 def _trimmed(thing: Object) -> Object:
     thing["metadata"].pop("managedFields", None)
+    # Told to workers, read by nobody here, and in each of a thousand Jobs and pods.
+    for metadata in (thing["metadata"], _template(thing).get("metadata") or {}):
+        (metadata.get("annotations") or {}).pop(POISON_ANNOTATION, None)
     return thing
+
+
+def _template(thing: Object) -> Object:
+    found: Object = (thing.get("spec") or {}).get("template") or {}
+    return found

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from unit.operator.builders import NOON, make_spec
+from unit.operator.builders import NOON, SECOND, make_spec
 from unit.operator.pod_security import violations
 
 from computepool_api.ids import ComputeManagerID
 from computepool_operator.jobs import (
     POISON_ANNOTATION,
+    POISON_BYTES,
     SETTINGS_ANNOTATION,
     PoolReference,
     build_job,
@@ -441,3 +442,29 @@ class TestOrders:
     def test_the_age_of_a_crash_is_not_told(self) -> None:
         one, other = self.poison(NOON), self.poison(NOON - timedelta(days=1))
         assert pod_template(one) == pod_template(other)
+
+
+class TestManyPoisonTasks:
+    """An annotation that is too long would have every Job of the pool refused."""
+
+    def poison(self, number: int, story: str) -> list[dict[str, str]]:
+        crashes = tuple(
+            Crashes(f"Task-{n:032x}-org-campaign-project", 3, NOON + n * SECOND, story)
+            for n in range(number)
+        )
+        made = build_job(POOL, make_spec(), MANAGER, NAME, Orders(poison=crashes))
+        text = made["spec"]["template"]["metadata"]["annotations"][POISON_ANNOTATION]
+        assert len(text.encode()) <= POISON_BYTES
+        found: list[dict[str, str]] = json.loads(text)
+        return found
+
+    @pytest.mark.parametrize("story", ["x" * 1000, "\N{SNOWMAN}" * 1000, '"' * 1000, "\0" * 1000])
+    def test_the_latest_are_told_as_many_as_fit(self, story: str) -> None:
+        told = [entry["task"] for entry in self.poison(512, story)]
+        assert len(told) > 40
+        latest = range(511, 511 - len(told), -1)
+        assert told == [f"Task-{n:032x}-org-campaign-project" for n in latest]
+
+    def test_a_story_is_cut_and_ascii(self) -> None:
+        (entry,) = self.poison(1, "\N{SNOWMAN}" + "x" * 1000)
+        assert entry["story"].endswith(" The last one: \\u2603" + "x" * 194)

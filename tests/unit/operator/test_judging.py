@@ -10,6 +10,7 @@ from computepool_api.outcomes import Outcome
 from computepool_operator.judging import (
     CRASHES_FORGOTTEN,
     LONGEST_BACKOFF,
+    SUSPECTS_KEPT,
     count_failure,
     forgive,
     judge,
@@ -183,6 +184,15 @@ class TestCrashes:
         memory = judged(memory, killed("w0"), killed("w1"), at=NOON + DAY)
         assert judged(memory, at=NOON + 8 * DAY - SECOND).crashes
         assert judged(memory, at=NOON + 8 * DAY).crashes == ()
+
+    def test_the_latest_are_remembered_as_many_as_the_status_holds(self) -> None:
+        suspects = tuple(
+            Crashes(f"Task-{n}-a-b-c", 3, NOON - n * SECOND, "killed") for n in range(SUSPECTS_KEPT)
+        )
+        memory = judged(replace(FRESH, crashes=suspects), killed("w0"))
+        assert len(memory.crashes) == SUSPECTS_KEPT
+        tasks = {crashes.task for crashes in memory.crashes}
+        assert tasks == {ONE} | {crashes.task for crashes in suspects[:-1]}
 
     @pytest.mark.parametrize("outcome", [Outcome.TASK_CRASHED, Outcome.TASK_UNUSABLE])
     def test_the_worker_s_own_word_counts_as_well(self, outcome: Outcome) -> None:

@@ -9,6 +9,7 @@ import pytest
 from unit.operator.api_server import PATH, Body, Collection, connected, serving, status_body
 
 from computepool_operator import reflector
+from computepool_operator.jobs import POISON_ANNOTATION, SETTINGS_ANNOTATION
 from computepool_operator.kubeapi import KubeAPI
 from computepool_operator.reflector import STALE_SECONDS, Reflector
 
@@ -122,6 +123,19 @@ class TestContent:
         await mirror.until(lambda: mirror.uids() == {"a", "b"})
         for thing in mirror.copy.group("a100"):
             assert "managedFields" not in thing["metadata"]
+
+    async def test_the_list_of_poison_tasks_is_not_kept_but_the_settings_are(
+        self, mirror: Mirror
+    ) -> None:
+        notes = {POISON_ANNOTATION: "[]", SETTINGS_ANNOTATION: "{}"}
+        metadata: Body = {"uid": "a", "resourceVersion": "1", "labels": {"pool": "a100"}}
+        template = {"metadata": {"annotations": dict(notes)}}
+        mirror.copy.put(
+            {"metadata": {**metadata, "annotations": notes}, "spec": {"template": template}}
+        )
+        (kept,) = mirror.copy.group("a100")
+        assert kept["metadata"]["annotations"] == {SETTINGS_ANNOTATION: "{}"}
+        assert template["metadata"]["annotations"] == {SETTINGS_ANNOTATION: "{}"}
 
     async def test_a_group_that_nobody_is_in_is_empty(self, mirror: Mirror) -> None:
         await mirror.start()
