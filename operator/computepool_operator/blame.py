@@ -69,7 +69,7 @@ def blame(worker: Worker) -> Blame:
     ending = worker.ending or Ending()
     if _went_over_its_own_limit(ending) and worker.message is None:
         return Blame.POOL
-    if _went_over_its_own_limit(ending) and _held_a_task(worker):
+    if _went_over_its_own_limit(ending) and (_held_a_task(worker) or _crashed(worker)):
         return Blame.TASK
     if _ran_out_of_time(ending):
         # A later Task of a worker has had only what the others left of its time.
@@ -118,6 +118,10 @@ def _held_a_task(worker: Worker) -> bool:
         and message.task is not None
         and message.outcome in (Outcome.HOLDING, Outcome.TERMINATED)
     )
+
+
+def _crashed(worker: Worker) -> bool:
+    return worker.message is not None and worker.message.outcome is Outcome.TASK_CRASHED
 
 
 def _is_first_task(worker: Worker) -> bool:

@@ -140,6 +140,8 @@ def worker_settings(
         "credentials_dir": CREDENTIALS_DIR,
         "state_dir": STATE_DIR,
         "openmm_platform": worker.openmm_platform,
+        "device_min_memory": worker.device_min_memory,
+        "scratch_min_free": worker.scratch_min_free,
         "client_verify": True,
         "termination_grace": _termination_grace(spec),
     }

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from computepool_operator.amount import AMOUNT_PATTERN, format_amount, parse_amount
 from computepool_operator.crd.markers import VALIDATIONS, AtMost, Keywords, Rule
 from computepool_operator.crd.pod_schemas import POD_TEMPLATE, RESOURCES, SPOOL
 from computepool_operator.duration import DURATION_PATTERN, format_duration, parse_duration
@@ -101,6 +102,23 @@ def _duration(low: str, high: str, why: str = "") -> Rule:
         f" && duration(self) <= duration('{high}')",
         f"must be a duration from {low} to {high}, written like 90s or 1h30m{why}",
     )
+
+
+def _read_amount(value: object) -> object:
+    return parse_amount(value) if isinstance(value, str) else value
+
+
+Amount = Annotated[
+    int,
+    BeforeValidator(_read_amount),
+    PlainSerializer(format_amount, when_used="json"),
+    WithJsonSchema({"type": "string", "maxLength": 8}),
+]
+"""In MiB."""
+_AMOUNT: Final = Rule(
+    f"self.matches(r'{AMOUNT_PATTERN}')",
+    "must be a whole number of Mi or Gi, such as 512Mi or 4Gi, or 0 for none",
+)
 
 
 _NAME_OF_OBJECT: Final = (
@@ -358,6 +376,13 @@ class WorkerSpec(_Model):
     openmm_platform: OpenMMPlatform = "CUDA"
     """OpenMM platform that must work on the node. A worker checks it before it claims; a node
     where the check fails gets no more workers for a while (failurePolicy.nodeQuarantine)."""
+
+    device_min_memory: Annotated[Amount, _AMOUNT] = 1024
+    """Device memory that must be free on the node's GPU before a worker claims, such as 4Gi. 0
+    demands none. Of OpenCL, CPU and Reference it is not known, and not demanded."""
+
+    scratch_min_free: Annotated[Amount, _AMOUNT] = 1024
+    """Space that must be free for scratch files before a worker claims, such as 20Gi."""
 
     pod_template: Annotated[dict[str, Any], Keywords(POD_TEMPLATE)] = {}
     """A PodTemplateSpec, or the part of one that is needed, merged over what the operator builds:

@@ -118,7 +118,8 @@ def ended_services(
     """
     of_late = {str(w.service_id) for w in fleet.workers if w.name in new and w.service_id}
     of_late |= {str(gone.service_id) for gone in fleet.departed if now - gone.at < ENDED_OF_LATE}
-    of_late |= {service for service, since in left_since.items() if now - since < ENDED_OF_LATE}
+    left_since = {s: since for s, since in left_since.items() if now - since < ENDED_OF_LATE}
+    of_late |= left_since.keys()
     known = fleet.pauses()
     pauses = {
         service: pause

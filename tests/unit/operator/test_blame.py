@@ -196,6 +196,7 @@ BLAMED = {
         for when, said, blamed in (
             ("while it held a Task", Outcome.HOLDING, Blame.TASK),
             ("told to go while it held one", Outcome.TERMINATED, Blame.TASK),
+            ("as its process died of it", Outcome.TASK_CRASHED, Blame.TASK),
             ("before a claim", None, Blame.POOL),
             ("while it sent a result", Outcome.PUSHING, Blame.HOST),
         )

@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from computepool_operator.jobs import (
 )
 from computepool_operator.memory import Crashes
 from computepool_operator.orders import NO_ORDERS, Orders
+from computepool_worker.settings import Settings
 
 Body = dict[str, Any]
 
@@ -176,6 +178,14 @@ class TestSecurity:
         ]
 
 
+def test_what_must_be_free_before_a_claim_is_demanded_in_the_worker_s_unit() -> None:
+    demanded = settings(worker={"device_min_memory": "4Gi", "scratch_min_free": "512Mi"})
+    assert (demanded["device_min_memory"], demanded["scratch_min_free"]) == (4096, 512)
+    usual = {field.name: field.default for field in fields(Settings)}
+    for name in ("device_min_memory", "scratch_min_free"):
+        assert settings()[name] == usual[name]
+
+
 class TestWorker:
     def test_its_command(self) -> None:
         worker = container(pod_spec())
@@ -274,6 +284,8 @@ class TestSettings:
             "credentials_dir": "/etc/computepool/credentials",
             "state_dir": "/run/computepool",
             "openmm_platform": "OpenCL",
+            "device_min_memory": 1024,
+            "scratch_min_free": 1024,
             "client_verify": True,
             "termination_grace": 90,
         }

@@ -50,6 +50,8 @@ def test_the_defaults_are_those_of_the_design() -> None:
             "heartbeat_interval": timedelta(seconds=60),
             "n_retries": 3,
             "openmm_platform": "CUDA",
+            "device_min_memory": 1024,
+            "scratch_min_free": 1024,
             "pod_template": {},
         },
         "job": {
