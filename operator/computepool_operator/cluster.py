@@ -54,6 +54,9 @@ CREATION_SETTLES = timedelta(seconds=60)
 """After this long a Job whose creation got no answer exists, or never will: the API server gives up
 a request after a minute. Until then it counts as one."""
 
+EVENT_BYTES = 1024
+"""How long the message of an event may be; the API server counts bytes."""
+
 DEPARTED_KEPT = timedelta(hours=1)
 """How long a pod that is gone is remembered; services outlive their pods by minutes at most."""
 
@@ -97,7 +100,7 @@ class Cluster:
         self._identity = identity
         self._scopes: Sequence[str | None] = list(namespaces) or [None]
         self._clock = clock
-        self._departed: dict[str, dict[str, Departed]] = {}
+        self._departed: dict[str, dict[ComputeServiceID, Departed]] = {}
         self._rosters: defaultdict[str, Roster] = defaultdict(Roster)
         self._jobs, self._pods = (
             [
@@ -156,8 +159,17 @@ class Cluster:
         if gone is not None:
             of_pool = self._departed.setdefault(pod["metadata"]["labels"][POOL_UID_LABEL], {})
             of_pool[gone.service_id] = gone
-            for old in [g for g in of_pool.values() if now - g.at > DEPARTED_KEPT]:
-                del of_pool[old.service_id]
+        # Of all pools: those of a pool that is gone would otherwise stay for ever.
+        self._departed = {
+            uid: kept
+            for uid, gone_of in self._departed.items()
+            if (kept := {g.service_id: g for g in gone_of.values() if now - g.at <= DEPARTED_KEPT})
+        }
+
+    def forget(self, pool_uid: str) -> None:
+        """Let go of what is remembered of a pool that is gone."""
+        self._departed.pop(pool_uid, None)
+        self._rosters.pop(pool_uid, None)
 
     def orphaned_pods(self, pool_uid: str) -> list[str]:
         """Names of unfinished pods of a pool whose Job is gone."""
@@ -325,7 +337,7 @@ class Cluster:
             },
             "type": "Warning" if warning else "Normal",
             "reason": reason,
-            "message": message[:1024],
+            "message": message.encode()[:EVENT_BYTES].decode(errors="ignore"),
             "action": "Reconcile",
             "eventTime": time,
             "firstTimestamp": time[:19] + "Z",

@@ -489,9 +489,12 @@ def _has_started(pod: Mapping[str, Any]) -> bool:
 
 
 def service_of(pod: Mapping[str, Any]) -> ComputeServiceID | None:
-    """The service that runs in a pod; None for a pod of no Job."""
-    job = (pod["metadata"].get("labels") or {}).get(JOB_NAME_LABEL)
-    return service_id(job, pod["metadata"]["uid"]) if job else None
+    """The service that runs in a pod; None for a pod of no Job, or of none that we have made."""
+    job = (pod["metadata"].get("labels") or {}).get(JOB_NAME_LABEL, "")
+    try:
+        return service_id(job, pod["metadata"]["uid"])
+    except ValueError:
+        return None
 
 
 def departed(pod: Mapping[str, Any], at: datetime | None = None) -> Departed | None:

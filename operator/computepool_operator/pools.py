@@ -56,6 +56,8 @@ class Pools:
         self._bodies.pop(uid, None)
         if (entry := self._loops.pop(uid, None)) is not None:
             entry[1].cancel()
+        if self._tools is not None:
+            self._tools.cluster.forget(uid)
 
     def workers_changed(self, uid: str) -> None:
         """Tell a pool that one of its Jobs or pods has changed."""

@@ -11,6 +11,7 @@ import yaml
 from cluster.operator.kube import Body
 from cluster.operator.world import IDENTIFIER, KEY, SECRET, World
 
+from computepool_operator.jobs import JOB_NAME_LABEL, MANAGED_BY, OPERATOR, POOL_UID_LABEL
 from simulator.process import SimulatorProcess
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
@@ -192,3 +193,23 @@ def test_workers_that_never_started_go_once_no_task_is_left_for_them(world: Worl
     world.new_pods(1)
     world.cycles(1)
     assert len(world.created()) == 2
+
+
+def test_a_pod_of_somebody_else_under_the_pools_labels_does_no_harm(world: World) -> None:
+    pool = world.create_pool()
+    world.ready_for("NoTasks")
+    labels = {
+        MANAGED_BY: OPERATOR,
+        POOL_UID_LABEL: pool["metadata"]["uid"],
+        JOB_NAME_LABEL: "Foo_Bar",
+    }
+    container = {"name": "other", "image": "registry.example.org/other:v1"}
+    body = {"metadata": {"name": "other", "labels": labels}, "spec": {"containers": [container]}}
+    world.kube.create("pods", body)
+    world.cycles(2)
+    assert world.reason() == "NoTasks"
+    world.kubelet.vanish("other")
+    world.admin.add_tasks(1)
+    (pod,) = world.new_pods(1)
+    world.claim(pod)
+    world.workers(running=1)  # pods are still mirrored

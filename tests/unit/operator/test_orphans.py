@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from unit.operator.builders import MINUTE, NOON, make_service_id, make_spec, ok
 
 from computepool_operator.jobs import (
@@ -63,3 +64,10 @@ def test_the_service_of_a_pod_is_named_by_its_job_and_its_uid() -> None:
     pod: dict[str, Any] = {"metadata": {"uid": UID, "labels": {JOB_NAME_LABEL: "a100-x"}}}
     assert service_of(pod) == service_id("a100-x", UID)
     assert service_of({"metadata": {"uid": UID}}) is None
+
+
+@pytest.mark.parametrize("name", ["Foo_Bar", "", "a100-x!"])
+def test_a_pod_that_somebody_else_has_made_under_our_labels_has_none(name: str) -> None:
+    pod: dict[str, Any] = {"metadata": {"uid": UID, "labels": {JOB_NAME_LABEL: name}}}
+    assert service_of(pod) is None
+    assert departed(pod, NOON) is None
