@@ -30,7 +30,7 @@ def read_credentials(secret: Mapping[str, Any], reference: CredentialsSecretRef)
     """
     pair = reference.pair()
     if pair is not None:
-        identifier, key = (_value(secret, reference.name, name) for name in pair)
+        identifier, key = (_value(secret, reference.name, name).strip() for name in pair)
         return Credentials(identifier=identifier, key=key)
     name = reference.settings_key or ""
     where = f"the settings file {name} in the Secret {reference.name}"
@@ -66,9 +66,9 @@ def _value(secret: Mapping[str, Any], secret_name: str, name: str) -> str:
             "spec.computeAPI.credentialsSecretRef"
         )
     try:
-        value = base64.b64decode(encoded).decode().strip()
+        value = base64.b64decode(encoded).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise SecretIncomplete(f"the key {name} of the Secret {secret_name} is not text") from None
-    if not value:
+    if not value.strip():
         raise SecretIncomplete(f"the key {name} of the Secret {secret_name} is empty: fill it")
     return value

@@ -72,6 +72,9 @@ READ = {
     "a settings file in JSON": Good(
         settings(f'{{"identifier": "lab", "key": "{SECRET_KEY}"}}'), FILE
     ),
+    "a settings file with all its lines indented": Good(
+        settings(f"  identifier: lab\n  key: {SECRET_KEY}\n"), FILE
+    ),
     "a key that YAML would read as a number": Good(
         settings("identifier: lab\nkey: 0123"), FILE, "0123"
     ),
