@@ -63,10 +63,10 @@ def start(operator: ForkedOperator, point: CrashPoint) -> None:
 
 
 def start_again(operator: ForkedOperator) -> None:
-    """Wait until it has killed itself, and start it as it is."""
+    """Wait until it has killed itself, and start it, less patient with services of no pod."""
     operator.wait(PATIENCE)
     assert "traceback" not in operator.log.lower(), operator.log
-    operator.alterations = {}
+    operator.alterations = {"values": {"reaping.UNKNOWN_FOR": 3.0}}
     operator.launch()
 
 
