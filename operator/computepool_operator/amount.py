@@ -9,8 +9,12 @@ _WHOLE: Final = re.compile(r"0|([1-9][0-9]{0,5})(Mi|Gi)")
 _MEBIBYTES: Final = {"Mi": 1, "Gi": 1024}
 
 
-def parse_amount(text: str) -> int:
-    """Read an amount such as `512Mi` or `4Gi`, in MiB.
+class Mebibytes(int):
+    """An amount of memory or space, in MiB."""
+
+
+def parse_amount(text: str) -> Mebibytes:
+    """Read an amount such as `512Mi` or `4Gi`.
 
     Raises ValueError when the text has another form.
     """
@@ -19,7 +23,7 @@ def parse_amount(text: str) -> int:
         msg = f"{text!r} is not an amount: write a whole number of Mi or Gi, as in 512Mi, or 0"
         raise ValueError(msg)
     number, unit = match.groups()
-    return int(number) * _MEBIBYTES[unit] if number else 0
+    return Mebibytes(int(number) * _MEBIBYTES[unit] if number else 0)
 
 
 def format_amount(mebibytes: int) -> str:

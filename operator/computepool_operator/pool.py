@@ -23,7 +23,12 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from computepool_operator.amount import AMOUNT_PATTERN, format_amount, parse_amount
+from computepool_operator.amount import (
+    AMOUNT_PATTERN,
+    Mebibytes,
+    format_amount,
+    parse_amount,
+)
 from computepool_operator.crd.markers import VALIDATIONS, AtMost, Keywords, Rule
 from computepool_operator.crd.pod_schemas import POD_TEMPLATE, RESOURCES, SPOOL
 from computepool_operator.duration import DURATION_PATTERN, format_duration, parse_duration
@@ -377,11 +382,11 @@ class WorkerSpec(_Model):
     """OpenMM platform that must work on the node. A worker checks it before it claims; a node
     where the check fails gets no more workers for a while (failurePolicy.nodeQuarantine)."""
 
-    device_min_memory: Annotated[Amount, _AMOUNT] = 1024
+    device_min_memory: Annotated[Amount, _AMOUNT] = Mebibytes(1024)
     """Device memory that must be free on the node's GPU before a worker claims, such as 4Gi. 0
     demands none. Of OpenCL, CPU and Reference it is not known, and not demanded."""
 
-    scratch_min_free: Annotated[Amount, _AMOUNT] = 1024
+    scratch_min_free: Annotated[Amount, _AMOUNT] = Mebibytes(1024)
     """Space that must be free for scratch files before a worker claims, such as 20Gi."""
 
     pod_template: Annotated[dict[str, Any], Keywords(POD_TEMPLATE)] = {}

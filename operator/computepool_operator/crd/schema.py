@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from computepool_operator.amount import Mebibytes, format_amount
 from computepool_operator.crd.markers import VALIDATIONS
 from computepool_operator.crd.pod_schemas import PRESERVE
 from computepool_operator.duration import format_duration
@@ -59,9 +60,11 @@ def structural_schema(model: type[BaseModel], *, defaults: bool) -> dict[str, An
 
 
 class _DefaultsAsWritten(GenerateJsonSchema):
-    """Writes the default of a duration as people write it; pydantic's own form is ISO 8601."""
+    """Writes the default of a duration or an amount as people write it."""
 
     def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, Mebibytes):
+            return format_amount(dft)
         return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 

@@ -50,6 +50,18 @@ FIELDS = [path for path in NODES if not path.endswith("[]")]
 RULED = [path for path in NODES if VALIDATIONS in NODES[path]]
 
 
+DEFAULTED = [path for path in NODES if "default" in NODES[path]]
+TYPES: dict[str, type] = {
+    "string": str, "integer": int, "boolean": bool, "array": list, "object": dict
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", DEFAULTED)
+def test_a_default_is_of_its_field_s_type(path: str) -> None:
+    node = NODES[path]
+    assert type(node["default"]) is TYPES[node["type"]]
+
+
 # Up to date
 
 
