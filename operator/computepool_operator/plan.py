@@ -402,8 +402,8 @@ def _with_trouble(verdict: Verdict, workers: Sequence[Worker], now: datetime) ->
     trouble, number = Counter(worker.trouble for worker in held_up).most_common(1)[0]
     reason, message = verdict.reason, f"{verdict.message} {_workers(number)} can't start: {trouble}"
     if reason in _OVERRULED and any(now - w.waiting_since >= PATIENCE for w in held_up):
-        unschedulable = trouble.startswith("Unschedulable")
-        reason = Reason.WORKERS_UNSCHEDULABLE if unschedulable else Reason.WORKERS_NOT_STARTING
+        waits = trouble.startswith(_WAITS_FOR_MACHINE)
+        reason = Reason.WORKERS_UNSCHEDULABLE if waits else Reason.WORKERS_NOT_STARTING
     return Verdict(reason, message)
 
 
@@ -420,7 +420,7 @@ def _none_can_start(workers: Sequence[Worker], now: datetime) -> bool:
         and not worker.started
         and worker.trouble
         and not worker.trouble.startswith(_WAITS_FOR_MACHINE)
-        and now - worker.created_at >= PATIENCE
+        and now - worker.waiting_since >= PATIENCE
     ]
     return bool(stuck) and not any(w.started and w.created_at >= min(stuck) for w in workers)
 

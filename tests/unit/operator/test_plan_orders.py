@@ -187,7 +187,11 @@ class TestNoneCanStart:
 class TestTrouble:
     @pytest.mark.parametrize(
         ("trouble", "reason"),
-        [(REFUSED, Reason.WORKERS_UNSCHEDULABLE), (NO_IMAGE, Reason.WORKERS_NOT_STARTING)],
+        [
+            (REFUSED, Reason.WORKERS_UNSCHEDULABLE),
+            ("Suspended: a queue holds it", Reason.WORKERS_UNSCHEDULABLE),
+            (NO_IMAGE, Reason.WORKERS_NOT_STARTING),
+        ],
     )
     def test_after_a_minute_it_is_the_reason(self, trouble: str, reason: Reason) -> None:
         stuck = waiting("w0", PATIENCE, trouble=trouble)
