@@ -97,7 +97,7 @@ def _execute(request: Message, answers: IO[bytes]) -> Message:
     units = int(stand_in.get("units", 1))
     for name in ("shared", "scratch"):
         Path(request[name], "left-by-the-science").write_text("data", encoding="ascii")
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), time.process_time()
     outputs: dict[str, Any] = {"task": request["task"], "process": os.getpid()}
     chain: list[Entry] = []
     failed = False
@@ -132,6 +132,7 @@ def _execute(request: Message, answers: IO[bytes]) -> Message:
         "units": units,
         "failures": int(failed),
         "seconds": time.monotonic() - began,
+        "cpu_seconds": time.process_time() - cpu_began,
         "peak_device_memory": stand_in.get("device_memory"),
     }
 
@@ -341,7 +342,7 @@ def write_result(path: Path, chain: list[Entry]) -> None:
         "latin-1": twice.decode("latin-1"),
     }
     unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(value), encoding="ascii")
+    unfinished.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
     unfinished.rename(path)
 
 

@@ -32,9 +32,10 @@ its member ``message`` says what it is. Bulk goes through files that the message
 - ``transformation`` is the body of ``GET /tasks/{task}/transformation/gufe`` as the server sent it:
   a list of the Transformation (a keyed chain, or from old servers a JSON string) and the result
   that the Task extends, or null.
-- ``result`` is the JSON value of ``protocoldagresult`` in the request that pushes it. It is written
-  under another name and renamed, so that a file of this name is always a whole one. It exists when
-  ``done`` is said, also with ok false: a Protocol that raises has a result, a failed one.
+- ``result`` is the JSON value, in UTF-8, of ``protocoldagresult`` in the request that pushes it. It
+  is written under another name and renamed, so that a file of this name is always a whole one. It
+  exists when ``done`` is said, also with ok false: a Protocol that raises has a result, a failed
+  one.
 - ``refused`` means that there is no result. Its fault is ``task`` if the Task cannot be executed by
   this worker at all (it cannot be decoded, say), and ``host`` if this machine is to blame (a full
   disk, say).

@@ -63,7 +63,7 @@ def execute(tmp_path: Path, units: "list[Begun]") -> Any:
             keep_scratch=False,
         )
         done = GufeScience().execute(request, units.append)
-        return done, (tmp_path / "result.json").read_text()
+        return done, (tmp_path / "result.json").read_text(encoding="utf-8")
 
     return run
 
@@ -81,7 +81,7 @@ def fail(tmp_path: Path) -> Any:
             "ProcessDied",
             traceback,
         )
-        return GufeScience().fail(request), (tmp_path / "result.json").read_text()
+        return GufeScience().fail(request), (tmp_path / "result.json").read_text(encoding="utf-8")
 
     return run
 
@@ -147,12 +147,14 @@ def test_a_result_is_what_the_server_reads(execute: Any, write: Any, tmp_path: P
     assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == []
 
 
-def test_the_result_is_byte_for_byte_what_the_stock_client_sends(execute: Any) -> None:
+def test_the_result_is_what_the_stock_client_sends_in_half_the_bytes(execute: Any) -> None:
     _, written = execute([as_chain(transformation()), None])
     chain = as_server_reads(written).to_keyed_chain()
     data = json.dumps(chain, cls=JSON_HANDLER.encoder).encode("utf-8")
     stock = zstandard.ZstdCompressor().compress(data)
-    assert written == json.dumps(stock, cls=JSON_HANDLER.encoder)
+    escaped = json.dumps(stock, cls=JSON_HANDLER.encoder)
+    assert json.loads(written) == json.loads(escaped)
+    assert len(written.encode()) < 0.6 * len(escaped)
 
 
 def test_a_broken_protocol_has_a_failed_result_with_a_traceback(execute: Any) -> None:

@@ -43,7 +43,7 @@ def test_it_finds_the_key_of_what_a_task_extends() -> None:
 def test_a_result_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     child.write_result(tmp_path / "result.json", [("ProtocolDAGResult-1", {"name": "Task-1"})])
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
-    value = json.loads((tmp_path / "result.json").read_text())
+    value = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     once = zstandard.ZstdDecompressor().decompress(value["latin-1"].encode("latin-1"))
     assert json.loads(zstandard.ZstdDecompressor().decompress(once)) == [
         ["ProtocolDAGResult-1", {"name": "Task-1"}]

@@ -248,20 +248,22 @@ def encode_result(result: "ProtocolDAGResult") -> str:
     """Return the JSON value of ``protocoldagresult`` in the request that pushes ``result``.
 
     The server wants zstd of the JSON of the keyed chain, in a frame that declares its size, and
-    then gufe's own JSON of those bytes, which since gufe 1.2 compresses them once more.
+    then gufe's own JSON of those bytes, which since gufe 1.2 compresses them once more. In UTF-8,
+    which the server reads as well, it is half as large as with the escapes of ASCII.
     """
     import zstandard
     from gufe.tokenization import JSON_HANDLER
 
     chain: list[Any] = result.to_keyed_chain()
     plain = json.dumps(chain, cls=JSON_HANDLER.encoder).encode()
-    return json.dumps(zstandard.ZstdCompressor().compress(plain), cls=JSON_HANDLER.encoder)
+    packed = zstandard.ZstdCompressor().compress(plain)
+    return json.dumps(packed, cls=JSON_HANDLER.encoder, ensure_ascii=False)
 
 
 def _write(path: Path, text: str) -> None:
     """Write a whole file or none: the name appears when the content is on the disk."""
     unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("w", encoding="ascii") as file:
+    with unfinished.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
