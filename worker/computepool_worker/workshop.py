@@ -1,12 +1,13 @@
 """Where Tasks are executed: by a child, by another one when it dies, and in vain at last."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from computepool_api.outcomes import Outcome
 from computepool_worker import memory
 from computepool_worker.boundary import Begun, Done, Execute, Fail, Refused
-from computepool_worker.child_process import Child, ChildLostError
+from computepool_worker.child_process import Child, ChildLostError, Exit
 from computepool_worker.crashes import Crash, Surroundings, host_fault, reached_limit, story
 from computepool_worker.endings import Ending, EndOfLifeError, outcome_of
 from computepool_worker.logs import EventLog
@@ -45,6 +46,8 @@ class Workshop:
         self._log = log
         self._now = asyncio.get_running_loop().time
         self._is_fit = False
+        # What this child has said of its finished Tasks (s): the kernel counts its whole life.
+        self._cpu_accounted = 0.0
 
     async def get_ready(self, task: str | None = None) -> None:
         """Wait until the child has found its device fit; ``task`` is the one in hand."""
@@ -65,8 +68,8 @@ class Workshop:
         """Execute the fetched Task; its result is in ``directories`` then.
 
         A process that dies by its own doing is followed by another one, ``n_retries`` times, and
-        then by a failed result that tells of it. ``log`` knows the Task. Raises NotExecutableError;
-        OSError.
+        then by a failed result that tells of it. What the dead have used is accounted to the Task.
+        ``log`` knows the Task. Raises NotExecutableError; OSError.
         """
         settings = self._settings
         request = Execute(
@@ -80,10 +83,12 @@ class Workshop:
             keep_scratch=settings.keep_scratch,
         )
         crashes: list[Crash] = []
+        ends: list[Exit] = []
         while True:
             before, began = self._surroundings(directories), self._now()
             try:
-                return self._accept(task, await self._attempt(request, log), log)
+                done = self._accept(task, await self._attempt(request, log), log)
+                return accounting(done, ends)
             except ChildLostError as error:
                 _tell_of("task.crashed", error, log)
                 after = self._surroundings(directories)
@@ -92,9 +97,12 @@ class Workshop:
                 if reached_limit(before, after):
                     what += ", since its container had reached its memory limit,"
                 peak = None if error.ended is None else error.ended.peak_memory
+                if error.ended is not None:
+                    ends.append(self._share_of_task(error.ended))
                 crashes.append(Crash(what, error.last_lines, peak, seconds=self._now() - began))
             if len(crashes) > settings.n_retries:
-                return await self.fail(task, directories, CRASHED, story(crashes), log)
+                done = await self.fail(task, directories, CRASHED, story(crashes), log)
+                return accounting(done, ends)
             await asyncio.to_thread(directories.empty, len(crashes))
             await self.renew()
             log.warning("task.retrying", attempt=len(crashes) + 1)
@@ -140,6 +148,10 @@ class Workshop:
 
     async def _take_new_child(self) -> None:
         self._child = await self._new_child()
+        self._cpu_accounted = 0.0
+
+    def _share_of_task(self, ended: Exit) -> Exit:
+        return replace(ended, cpu_seconds=max(0.0, ended.cpu_seconds - self._cpu_accounted))
 
     async def _attempt(self, request: Execute, log: EventLog) -> Done | Refused:
         await self.get_ready(request.task)
@@ -160,6 +172,7 @@ class Workshop:
                 log.error("task.not_executed", detail=answer.detail)
                 raise EndOfLifeError(Ending(Outcome.TASK_CRASHED, task, answer.detail))
             case Done():
+                self._cpu_accounted += answer.cpu_seconds
                 return answer
 
     def _blame_host(
@@ -177,6 +190,15 @@ class Workshop:
 
 def _tell_of(event: str, lost: ChildLostError, log: EventLog) -> None:
     log.error(event, what=lost.what, stderr="\n".join(lost.last_lines))
+
+
+def accounting(done: Done, ends: Sequence[Exit]) -> Done:
+    """Return ``done`` with what the processes have used that died of the same Task before."""
+    return replace(
+        done,
+        cpu_seconds=done.cpu_seconds + sum(end.cpu_seconds for end in ends),
+        peak_memory=max([done.peak_memory, *(end.peak_memory for end in ends)]),
+    )
 
 
 def of_what(log: EventLog, told: Begun | Done) -> EventLog:

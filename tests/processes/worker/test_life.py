@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from processes.worker.harness import Pool, until
+from processes.worker.harness import Pool, Worker, until
 
 from computepool_api.outcomes import Outcome
 from simulator.process import SimulatorProcess
@@ -28,6 +28,22 @@ def test_a_task_is_claimed_executed_and_pushed_and_nothing_is_left(pool: Pool) -
     message = worker.message()
     assert message is not None
     assert (message.outcome, message.tasks_done, message.tasks_failed) == (Outcome.DONE, 1, 0)
+
+
+def test_a_task_costs_the_server_no_more_requests_than_it_must(pool: Pool) -> None:
+    pool.admin.add_tasks(2)
+    assert pool.worker(max_tasks=2).run() is Outcome.DONE
+    of_a_task = [
+        "claim",
+        "transformation_gufe",
+        # The probe, and whether its 500 says "taken": the registration is held.
+        "service_register",
+        "check",
+        "info",
+        "results",
+    ]
+    asked = [entry.endpoint for entry in pool.admin.audit()]
+    assert asked == ["token", "service_register", *of_a_task, *of_a_task, "service_deregister"]
 
 
 def test_old_servers_send_the_transformation_as_a_string(pool: Pool) -> None:
@@ -282,6 +298,19 @@ def test_a_task_whose_process_dies_is_failed_with_the_story_in_its_traceback(
     message = worker.message()
     assert message is not None
     assert (message.outcome, message.tasks_failed) == (Outcome.DONE, 1)
+    assert _measured(worker, "cpu_seconds") > 0
+    assert _measured(worker, "peak_memory_mib") > 0
+    used = re.search(r"at most (\d+) MiB of memory", message.detail)
+    assert used is not None
+    assert int(used[1]) > 0
+
+
+def test_what_an_earlier_task_has_used_is_not_held_against_one_that_crashes(pool: Pool) -> None:
+    pool.admin.add_tasks(1, behaviour="hog", seconds=1.0, priority=1)
+    pool.admin.add_tasks(1, behaviour="segfault", priority=2)
+    worker = pool.worker(max_tasks=2)
+    assert worker.run() is Outcome.DONE
+    assert 0 < _measured(worker, "cpu_seconds", task=1) < _measured(worker, "cpu_seconds", task=0)
 
 
 def test_a_task_whose_process_dies_once_is_executed_by_another(pool: Pool, tmp_path: Path) -> None:
@@ -407,6 +436,12 @@ def test_the_child_is_told_no_secret(pool: Pool) -> None:
     child = int(line.rpartition("child=")[2])
     for what in ("environ", "cmdline"):
         assert SimulatorProcess.key.encode() not in Path(f"/proc/{child}/{what}").read_bytes()
+
+
+def _measured(worker: Worker, name: str, task: int = 0) -> float:
+    """Return a number that the log has of the executed Task number `task`."""
+    (value,) = re.findall(rf" {name}=([\d.e-]+)", worker.logged("task.executed")[task])
+    return float(value)
 
 
 def _alive(pid: int) -> bool:
