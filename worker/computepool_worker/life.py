@@ -121,7 +121,7 @@ class Life:
             on_pushed=self._note_pushed,
         )
         self._progress = Progress()
-        self._began = self._now()
+        self._began: float | None = None
         self._registered = asyncio.Event()
         self._may_be_registered = False
         self._directories: TaskDirectories | None = None
@@ -162,9 +162,12 @@ class Life:
                 case Run(task):
                     await self._run(task)
                 case Sleep(seconds, reason):
+                    await self._give_back()
                     self._log.info("service.sleeping", seconds=seconds, reason=reason)
                     await asyncio.sleep(seconds)
                     self._progress = replace(self._progress, found_nothing=False, denied=False)
+                    if not self._registered.is_set():
+                        await self._register()
                 case Leave(outcome, detail):
                     if outcome is Outcome.TASK_UNUSABLE:
                         return Ending(outcome, self._progress.unusable, self._unusable_detail)
@@ -176,7 +179,11 @@ class Life:
         return await patiently(ask, self._settings.patience, self._log)
 
     def _next_step(self) -> Step:
-        return next_step(replace(self._progress, elapsed=self._now() - self._began), self._limits)
+        return next_step(replace(self._progress, elapsed=self._elapsed()), self._limits)
+
+    def _elapsed(self) -> float:
+        """Return the seconds since the service registered first."""
+        return 0.0 if self._began is None else self._now() - self._began
 
     async def _register(self) -> None:
         await self._patiently(lambda: settled(self._register_once(), self._settle_time))
@@ -192,9 +199,26 @@ class Life:
             self._log.warning("service.id_taken", advice="registering anew")
             await self._client.deregister(self._id)
             await self._client.register(self._id, manager)
-        self._began = self._now()
+        if self._began is None:
+            self._began = self._now()
         self._registered.set()
         self._log.info("service.registered", manager=manager)
+
+    async def _give_back(self) -> None:
+        """Let others have the Tasks in hand that this service would only keep while it sleeps.
+
+        Raises ComputeAPIError.
+        """
+        tasks = self._progress.held
+        if not tasks:
+            return
+        self._registered.clear()
+        await settled(self._client.deregister(self._id), self._settle_time)
+        self._may_be_registered = False
+        self._progress = replace(self._progress, held=())
+        self._log.info("task.given_back", count=len(tasks), tasks=" ".join(tasks))
+        self._release()
+        self._forget_message()
 
     async def _claim(self, count: int) -> None:
         await self._patiently(lambda: settled(self._claim_once(count), self._settle_time))
@@ -244,6 +268,7 @@ class Life:
         self._directories = directories
         try:
             await self._patiently(lambda: self._client.fetch(task, directories.transformation))
+            self._registration.note_task()
             parcel = await self._obtain(task, directories, log)
         except (TaskUnusable, ScopeRefused, NotExecutableError) as error:
             self._give_up(task, str(error))
@@ -313,7 +338,7 @@ class Life:
 
     def _note_pushed(self, parcel: Parcel) -> None:
         progress = self._progress
-        failed_at = () if parcel.ok else (self._now() - self._began,)
+        failed_at = () if parcel.ok else (self._elapsed(),)
         self._progress = replace(
             progress,
             held=tuple(other for other in progress.held if other != parcel.task),
@@ -340,16 +365,24 @@ class Life:
         last = time.time()
         while True:
             await asyncio.sleep(self._settings.heartbeat_interval)
+            if not self._registered.is_set():
+                await self._registered.wait()
+                last = time.time()
+                continue
             try:
                 await self._client.heartbeat(self._id)
                 gap = time.time() - last
-                if gap > self._settings.probe_after and self._delivery.in_flight is None:
+                if gap > self._settings.probe_after and self._may_be_asked():
                     await self._see_whether_registered(gap)
             except ComputeAPIError as error:
                 self._log.warning("heartbeat.failed", error=str(error))
             else:
                 last = time.time()
                 self._log.debug("heartbeat.sent")
+
+    def _may_be_asked(self) -> bool:
+        """Whether a probe neither meets a push nor what was deregistered on purpose."""
+        return self._delivery.in_flight is None and self._registered.is_set()
 
     async def _see_whether_registered(self, gap: float) -> None:
         held = await self._registration.is_held()

@@ -67,7 +67,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait for ``seconds``, and because of what."""
+    """Wait for ``seconds``, and because of what. Tasks in hand are given back before."""
 
     seconds: float
     reason: str

@@ -109,6 +109,74 @@ def test_a_standing_service_sleeps_until_its_failures_are_forgiven(pool: Pool) -
     assert second.wall - first.wall >= 1.5
 
 
+def test_tasks_in_hand_are_given_back_before_that_sleep(pool: Pool) -> None:
+    first = pool.admin.add_tasks(1, behaviour="raise", priority=1)
+    (second,) = pool.admin.add_tasks(1, priority=2)
+    worker = pool.worker(
+        ephemeral=False,
+        max_tasks=2,
+        claim_limit=2,
+        max_failures=1,
+        forgive_time=1.5,
+        heartbeat_interval=0.2,
+    ).start()
+    until(lambda: worker.logged("service.sleeping"), what="it sleeps")
+    assert pool.admin.task(second).status == "waiting"
+    assert pool.admin.services() == []
+    assert not worker.holding
+    assert worker.termination_file.read_text() == ""
+    assert worker.wait() is Outcome.DONE
+    assert pool.admin.counts() == {"error": 1, "complete": 1}
+    assert [event["event"] for event in pool.admin.task(second).history][:4] == [
+        "created", "claimed", "released", "claimed",
+    ]  # fmt: skip
+    audit = pool.admin.audit()
+    given_back, left = (entry for entry in audit if entry.endpoint == "service_deregister")
+    anew = [entry for entry in audit if entry.endpoint == "service_register"][2]
+    assert anew.path == f"/computeservice/{given_back.path.split('/')[-2]}/register"
+    # It pretends no life meanwhile, and what failed before counts on.
+    assert not [
+        entry
+        for entry in audit
+        if entry.endpoint == "service_heartbeat" and given_back.wall < entry.wall < anew.wall
+    ]
+    failure, success = (entry for entry in audit if entry.endpoint == "results")
+    assert first[0] in failure.path
+    assert success.wall - failure.wall >= 1.5
+    assert left.wall > success.wall
+
+
+def test_a_signal_in_that_sleep_finds_nothing_to_give_back(pool: Pool) -> None:
+    pool.admin.add_tasks(2, behaviour="raise")
+    worker = pool.worker(
+        ephemeral=False, max_tasks=None, claim_limit=2, max_failures=1, forgive_time=600
+    ).start()
+    until(lambda: worker.logged("service.sleeping"), what="it sleeps")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(30) is Outcome.TERMINATED
+    assert pool.admin.counts() == {"error": 1, "waiting": 1}
+    assert len(pool.admin.audit(endpoint="service_deregister")) == 1
+
+
+def test_what_gives_tasks_back_is_repeated_under_another_id(pool: Pool) -> None:
+    pool.admin.add_tasks(2, behaviour="raise")
+    pool.admin.fault("service_deregister", "status", status=503, count=3)
+    worker = pool.worker(
+        ephemeral=False,
+        max_tasks=None,
+        claim_limit=2,
+        max_failures=1,
+        forgive_time=600,
+        sleep_interval=0.2,
+    ).start()
+    until(lambda: pool.admin.counts() == {"error": 2}, what="another life has the second Task")
+    assert not worker.logged("task.given_back")
+    assert len(worker.logged("worker.left")) == 1
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(30) is Outcome.TERMINATED
+    assert pool.admin.services() == []
+
+
 def test_a_poisonous_task_is_failed_without_being_run(pool: Pool, tmp_path: Path) -> None:
     bad, good = pool.admin.add_tasks(2, behaviour="ok")
     poison = tmp_path / "poison.json"

@@ -150,9 +150,9 @@ def test_a_push_that_outlasts_the_grace_is_of_unknown_fate(pool: Pool) -> None:
 
 def test_a_finished_result_waits_for_a_server_that_is_away(pool: Pool) -> None:
     (task,) = pool.admin.add_tasks(1)
-    # A gateway's answer to a probe would leave it open whether the probe arrived.
     pool.admin.fault("check", "status", status=503, count=None)
-    pool.admin.fault("service_register", "status", status=503, count=None, skip=1)
+    # A gateway's answer to another probe would leave it open whether the probe arrived.
+    pool.admin.fault("service_register", "status", status=503, count=None, skip=2)
     worker = pool.worker().start()
     until(lambda: worker.logged("result.waiting"), what="the result waits")
     pool.admin.clear_faults()

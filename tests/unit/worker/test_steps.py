@@ -131,6 +131,12 @@ TOO_MANY = Progress(failed=3, failed_at=(100, 200, 300), elapsed=400)
             STANDING,
             Sleep(300, "failures"),
         ),
+        (
+            "also with Tasks in hand, which it gives back before",
+            replace(TOO_MANY, held=("a",)),
+            STANDING,
+            Sleep(300, "failures"),
+        ),
         ("what is forgiven does not count", replace(TOO_MANY, elapsed=700), STANDING, Claim(1)),
         (
             "nor do failures before the last three",
