@@ -143,6 +143,7 @@ def test_tasks_in_hand_are_given_back_before_that_sleep(pool: Pool) -> None:
     failure, success = (entry for entry in audit if entry.endpoint == "results")
     assert first[0] in failure.path
     assert success.wall - failure.wall >= 1.5
+    assert len(worker.logged("service.sleeping")) == 1
     assert left.wall > success.wall
 
 
@@ -192,12 +193,14 @@ def test_a_poisonous_task_is_failed_without_being_run(pool: Pool, tmp_path: Path
 
 
 def test_the_list_is_read_at_each_claim(pool: Pool, tmp_path: Path) -> None:
-    (first,) = pool.admin.add_tasks(1, seconds=0.5, priority=1)
+    gate = tmp_path / "gate"
+    (first,) = pool.admin.add_tasks(1, priority=1, stand_in={"gate": str(gate)})
     (second,) = pool.admin.add_tasks(1, priority=2)
     poison = tmp_path / "poison.json"
     worker = pool.worker(max_tasks=2, poison_file=str(poison)).start()
     until(lambda: worker.logged("task.executing"), what="the first Task is being executed")
     poison.write_text(json.dumps([{"task": second, "story": "it has done harm"}]))
+    gate.touch()
     assert worker.wait() is Outcome.DONE
     assert pool.admin.task(first).status == "complete"
     assert pool.admin.task(second).status == "error"
