@@ -7,7 +7,7 @@ Python's standard library, because it runs in the worker's image.
 ``stand_in``: ``seconds`` (how long, 0), ``units`` (1), ``behaviour`` (ok) and what a behaviour
 needs besides; ``device_memory`` (bytes) is what it says that it has used of a device:
 
-- ok, raise: a result; a failed result.
+- ok, raise: a result; a failed result. Not before the file ``gate`` exists, if one is named.
 - segfault, abort, killed: death by that signal, half way.
 - exit: death with exit code ``code`` (1).
 - hang: never ends. stubborn: never ends and ignores SIGTERM.
@@ -175,8 +175,11 @@ def extends_key(previous: str | None) -> str | None:
     return None if plain is None else str(json.loads(plain)[-1][0])
 
 
-def _sleep(seconds: float, _stand_in: Message, _outputs: Message) -> None:
+def _sleep(seconds: float, stand_in: Message, _outputs: Message) -> None:
     time.sleep(seconds)
+    gate = stand_in.get("gate")
+    while gate is not None and not Path(gate).exists():
+        time.sleep(0.01)
 
 
 def _die_by(number: signal.Signals) -> Callable[[float, Message, Message], None]:

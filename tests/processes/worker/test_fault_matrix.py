@@ -58,6 +58,7 @@ class Row:
     between: Act = lambda _: None
     behaviour: str = "ok"
     seconds: float = 0.0
+    gated: bool = False  # the calculation goes on until `act` has been done
     stand_in: dict[str, Any] = field(default_factory=dict)
     faults: tuple[dict[str, Any], ...] = ()
     act: Act = lambda _: None
@@ -114,6 +115,7 @@ def claim_elsewhere(scene: Scene) -> None:
     forget(scene)
     other = scene.pool.worker(name="another_worker").start()
     until(lambda: other.holding, what="another worker has the Task")
+    other.signal(signal.SIGSTOP)  # and keeps it
 
 
 def damage_spool(scene: Scene) -> None:
@@ -163,7 +165,7 @@ CHILD = [
     Row("the child's disk is full", Left(17, "waiting", 0), behaviour="refuse_host"),
     Row("the child says done and has lost the result", Left(17, "waiting", 0), behaviour="lose"),
     Row("the child is killed while its result is pushed", DONE_ONCE,
-        faults=fault("results", "latency", seconds=0.3), act=at_fault(kill_child)),
+        faults=fault("results", "latency", seconds=1.5), act=at_fault(kill_child)),
     Row("the device is unfit", Left(10, "waiting", 0, computed=0),
         environment={"COMPUTEPOOL_STANDIN_READY": "unfit"}),
     Row("the driver takes the child down", Left(10, "waiting", 0, computed=0),
@@ -208,12 +210,12 @@ SERVER = [
     Row("heartbeats fail all the time", DONE_ONCE, seconds=0.3,
         faults=fault("service_heartbeat", "status", status=503, count=None),
         settings={"heartbeat_interval": 0.1}),
-    Row("all tokens die during the calculation", DONE_ONCE, seconds=0.3,
+    Row("all tokens die during the calculation", DONE_ONCE, gated=True,
         act=at(CLAIMED, rotate_tokens)),
-    Row("the registration is lost during the calculation", Left(16, "waiting", 0), seconds=0.3,
+    Row("the registration is lost during the calculation", Left(16, "waiting", 0), gated=True,
         act=at(CLAIMED, forget)),
     Row("the Task was given to another meanwhile", Left(16, "running", 0, services=1),
-        seconds=1.0, act=at(CLAIMED, claim_elsewhere)),
+        gated=True, act=at(CLAIMED, claim_elsewhere)),
     Row("a proxy answers the probe for a while", DONE_ONCE,
         faults=fault("check", "status", status=404)),
     Row("the probe of a short Task is not answered", Left(16, "waiting", 0),
@@ -221,7 +223,7 @@ SERVER = [
     Row("the probe of a short Task is carried out and not answered", Left(16, "waiting", 0),
         faults=fault("service_register", "reset", when="after", skip=1)),
     Row("the registration is lost and the probe is not answered", Left(16, "waiting", 0),
-        seconds=0.3, faults=fault("service_register", "reset", when="after", skip=1),
+        gated=True, faults=fault("service_register", "reset", when="after", skip=1),
         act=at(CLAIMED, forget)),
     Row("the server is away when the result is there", Left(13, "waiting", 0),
         faults=fault("check", "status", status=503, count=None),
@@ -255,13 +257,13 @@ POD = [
     Row("stopped before a claim", Left(143, "waiting", 0, computed=0),
         act=at("worker.started", TERM)),
     Row("stopped while the claim is in flight", Left(143, "waiting", 0, computed=0),
-        faults=fault("claim", "latency", seconds=0.3, when="after"), act=at_fault(TERM)),
+        faults=fault("claim", "latency", seconds=1.5, when="after"), act=at_fault(TERM)),
     Row("stopped during the calculation", Left(143, "waiting", 0), seconds=60,
         act=at(CLAIMED, TERM)),
     Row("interrupted from a terminal", Left(143, "waiting", 0), seconds=60,
         act=at(CLAIMED, send(signal.SIGINT))),
     Row("stopped while the push is in flight", Left(143, "complete", 1),
-        faults=fault("results", "latency", seconds=0.3), act=at_fault(TERM)),
+        faults=fault("results", "latency", seconds=1.5), act=at_fault(TERM)),
     Row("stopped while a push hangs", Left(18, "running", 0, services=1),
         faults=fault("results", "hang"), act=at_fault(TERM),
         settings={"termination_grace": 8.3, "push_pause": 60}),
@@ -284,7 +286,7 @@ SPOOL = [
         spooled=1), then=Left(0, "complete", 1, computed=0, spooled=1),
         faults=fault("results", "reset", when="after")),
     Row("the registration is lost: pushed by the next", Left(16, "waiting", 0, spooled=1),
-        then=FROM_SPOOL, seconds=0.3, act=at(CLAIMED, forget)),
+        then=FROM_SPOOL, gated=True, act=at(CLAIMED, forget)),
     Row("the probe of a short Task is not answered: pushed by the next", Left(16, "waiting", 0,
         spooled=1), then=FROM_SPOOL, faults=fault("service_register", "status", status=503,
         skip=1)),
@@ -308,7 +310,7 @@ SPOOL = [
         spooled=1), then=FROM_SPOOL, between=mend_and_forget, faults=fault("results", "hang"),
         act=at_fault(TERM), settings={"termination_grace": 8.3, "push_pause": 60}),
     Row("killed during the calculation: computed by the next", Left(EXIT_KILLED, "running", 0,
-        services=1, scratch=True), then=DONE_ONCE, between=mend_and_forget, seconds=0.7,
+        services=1, scratch=True), then=DONE_ONCE, between=mend_and_forget, gated=True,
         act=at(CLAIMED, KILL)),
     Row("a damaged entry: computed again", Left(18, "waiting", 0, spooled=1), then=DONE_ONCE,
         between=damage_spool, faults=fault("results", "reset")),
@@ -351,7 +353,10 @@ def assert_told(scene: Scene, code: int) -> None:
 
 @pytest.mark.parametrize("row", [*CHILD, *SERVER, *POD, *SPOOL], ids=lambda row: row.story)
 def test_the_fault_matrix(pool: Pool, row: Row) -> None:
+    gate = pool.directory / "gate"
     stand_in = {"counter": str(pool.directory / "counter"), **row.stand_in}
+    if row.gated:
+        stand_in["gate"] = str(gate)
     (task,) = pool.admin.add_tasks(
         1, behaviour=row.behaviour, seconds=row.seconds, stand_in=stand_in
     )
@@ -362,6 +367,7 @@ def test_the_fault_matrix(pool: Pool, row: Row) -> None:
     scene = Scene(pool, task, worker)
     worker.start()
     row.act(scene)
+    gate.touch()
     worker.wait()
     assert standing(scene, worker) == row.left, worker.log()
     assert_told(scene, row.left.code)

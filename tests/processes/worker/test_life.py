@@ -115,14 +115,16 @@ def test_the_command_line_wins_over_the_settings_file(pool: Pool) -> None:
 
 
 def test_holding_is_shown_from_the_claim_to_the_push(pool: Pool) -> None:
-    (task,) = pool.admin.add_tasks(1, seconds=0.3)
-    pool.admin.fault("claim", "latency", seconds=0.5, skip=1)
+    gate = pool.directory / "gate"
+    (task,) = pool.admin.add_tasks(1, stand_in={"gate": str(gate)})
+    pool.admin.fault("claim", "latency", seconds=1.5, skip=1)
     worker = pool.worker(max_tasks=2).start()
     until(lambda: pool.admin.task(task).status == "running", what="the Task is claimed")
     until(lambda: worker.holding, what="the worker shows that it holds a Task")
     message = worker.message()
     assert message is not None
     assert (message.outcome, message.task) == (Outcome.HOLDING, task)
+    gate.touch()
     until(lambda: pool.admin.task(task).status == "complete", what="the result is stored")
     until(lambda: not worker.holding, what="the worker shows that it holds none")
     assert len(pool.admin.services()) == 1

@@ -13,10 +13,12 @@ from computepool_api.outcomes import Outcome
 
 
 def test_a_lost_registration_means_that_nothing_is_pushed(pool: Pool) -> None:
-    (task,) = pool.admin.add_tasks(1, seconds=0.3)
+    gate = pool.directory / "gate"
+    (task,) = pool.admin.add_tasks(1, stand_in={"gate": str(gate)})
     worker = pool.worker().start()
     until(lambda: worker.logged("task.executing"), what="the Task is being executed")
     pool.forget_services()
+    gate.touch()
     assert worker.wait() is Outcome.REGISTRATION_LOST
     assert pool.pushes() == 0
     assert pool.admin.task(task).status == "waiting"
@@ -122,7 +124,7 @@ def test_without_time_for_the_pause_the_registration_is_left_standing(pool: Pool
 
 def test_a_push_in_flight_comes_to_its_end_when_a_signal_comes(pool: Pool) -> None:
     (task,) = pool.admin.add_tasks(1)
-    pool.admin.fault("results", "latency", seconds=0.5)
+    pool.admin.fault("results", "latency", seconds=1.5)
     worker = pool.worker().start()
     until(lambda: pool.struck(), what="the push is in flight")
     worker.signal(signal.SIGTERM)
@@ -175,7 +177,8 @@ def test_a_finished_result_waits_for_a_proxy_that_is_being_renewed(
 
 
 def test_a_finished_result_waits_for_a_changed_key(pool: Pool, tmp_path: Path) -> None:
-    (task,) = pool.admin.add_tasks(1, seconds=0.5)
+    gate = pool.directory / "gate"
+    (task,) = pool.admin.add_tasks(1, stand_in={"gate": str(gate)})
     (tmp_path / "identifier").write_text("changing")
     (tmp_path / "key").write_text("old-key")
     pool.admin.add_identity("changing", "old-key", ["*-*-*"])
@@ -183,6 +186,7 @@ def test_a_finished_result_waits_for_a_changed_key(pool: Pool, tmp_path: Path) -
     until(lambda: worker.logged("task.executing"), what="the Task is being executed")
     pool.admin.add_identity("changing", "new-key", ["*-*-*"])
     pool.admin.rotate_tokens()
+    gate.touch()
     until(lambda: worker.logged("result.waiting"), what="the result waits")
     (tmp_path / "key").write_text("new-key")
     assert worker.wait() is Outcome.DONE
@@ -231,7 +235,7 @@ def test_a_claim_without_an_answer_is_given_back(pool: Pool) -> None:
 
 def test_a_claim_in_flight_comes_to_its_end_when_a_signal_comes(pool: Pool) -> None:
     (task,) = pool.admin.add_tasks(1)
-    pool.admin.fault("claim", "latency", seconds=0.5, when="after")
+    pool.admin.fault("claim", "latency", seconds=1.5, when="after")
     worker = pool.worker().start()
     until(lambda: pool.struck(), what="the claim is in flight")
     worker.signal(signal.SIGTERM)
@@ -282,7 +286,8 @@ def test_credentials_come_from_a_directory(pool: Pool, tmp_path: Path) -> None:
 
 
 def test_changed_credentials_are_used_by_a_worker_that_runs(pool: Pool, tmp_path: Path) -> None:
-    (task,) = pool.admin.add_tasks(1, seconds=0.5)
+    gate = pool.directory / "gate"
+    (task,) = pool.admin.add_tasks(1, stand_in={"gate": str(gate)})
     directory = tmp_path / "credentials"
     directory.mkdir()
     settings = directory / "settings.yaml"
@@ -292,6 +297,7 @@ def test_changed_credentials_are_used_by_a_worker_that_runs(pool: Pool, tmp_path
     pool.admin.add_identity("another", "another-key", ["*-*-*"])
     settings.write_text("identifier: another\nkey: another-key\n")
     pool.admin.rotate_tokens()
+    gate.touch()
     assert worker.wait() is Outcome.DONE
     (push,) = pool.admin.audit(endpoint="results")
     assert push.notes["identity"] == "another"
