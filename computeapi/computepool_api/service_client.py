@@ -46,6 +46,9 @@ from computepool_api.wire import Outgoing
 
 _NO_MANAGER: Final = "Could not find ComputeManagerRegistration"
 
+# A request of so many bytes takes a while to compose and to send.
+_LARGE: Final = 1024 * 1024
+
 
 class ComputeServiceClient:
     """One call for each thing that a compute service says. Errors as in `computepool_api.errors`.
@@ -250,8 +253,10 @@ class ComputeServiceClient:
             except ValueError as error:
                 refused = InvalidRequest(PUSH.name, detail=str(error))
             else:
-                # A stale token found out here need not be found out with the whole body on its way.
-                await self._expect_ok(INFO, Outgoing("/info"))
+                # The probe has just shown that server and token are well. A large body is not sent
+                # in vain for what happened since; of a small one that costs less than the question.
+                if body.size > _LARGE:
+                    await self._expect_ok(INFO, Outgoing("/info"))
                 outcome = await self._api.exchange(PUSH, Outgoing(path, file=body))
                 return _read_push(outcome, sent_whole=body.sent_whole)
         raise refused

@@ -39,7 +39,6 @@ def test_a_task_costs_the_server_no_more_requests_than_it_must(pool: Pool) -> No
         # The probe, and whether its 500 says "taken": the registration is held.
         "service_register",
         "check",
-        "info",
         "results",
     ]
     asked = [entry.endpoint for entry in pool.admin.audit()]

@@ -254,7 +254,7 @@ async def test_what_is_no_task_is_not_asked_for(
 async def test_what_a_push_sends(
     raw: RawServer, raw_service: ComputeServiceClient, result: Path
 ) -> None:
-    raw.replies = [ok({"message": "nothing yet"}), ok(REFERENCE)]
+    raw.replies = [ok(REFERENCE)]
     key = await raw_service.push(TASK, SERVICE, result)
     assert key == "ProtocolDAGResultRef-1-a-b-c"
     sent = raw.requests[-1]
@@ -267,8 +267,8 @@ async def test_what_a_push_sends(
     assert names(result.parent) == ["result.json"]
 
 
-async def test_a_push_is_not_begun_with_a_token_that_is_refused(
-    raw: RawServer, raw_service: ComputeServiceClient, result: Path
+async def test_a_large_push_is_not_begun_with_a_token_that_is_refused(
+    raw: RawServer, raw_service: ComputeServiceClient, large_result: Path
 ) -> None:
     raw.token_replies = [ok({"access_token": jwt(n=n)}) for n in (1, 2)]
 
@@ -278,15 +278,23 @@ async def test_a_push_is_not_begun_with_a_token_that_is_refused(
         return ok(REFERENCE)
 
     raw.replies = reply
-    await raw_service.push(TASK, SERVICE, result)
+    await raw_service.push(TASK, SERVICE, large_result)
     assert len(raw.of(RESULTS)) == 1
+
+
+async def test_a_small_push_costs_one_request(
+    raw: RawServer, raw_service: ComputeServiceClient, result: Path
+) -> None:
+    raw.replies = [ok(REFERENCE)]
+    await raw_service.push(TASK, SERVICE, result)
+    assert [request.target for request in raw.requests if request.target != "/token"] == [RESULTS]
 
 
 async def test_a_push_that_meets_a_401_is_sent_again_with_a_new_token(
     raw: RawServer, raw_service: ComputeServiceClient, result: Path
 ) -> None:
     """A 401 is given before anything is done."""
-    raw.replies = [ok(), status(401, "Could not validate credentials"), ok(REFERENCE)]
+    raw.replies = [status(401, "Could not validate credentials"), ok(REFERENCE)]
     await raw_service.push(TASK, SERVICE, result)
     first, second = raw.of(RESULTS)
     assert first.body == second.body
@@ -318,7 +326,7 @@ async def test_a_push_that_a_proxy_gives_up_half_way_has_not_happened(
 async def test_a_push_that_is_too_large_for_a_proxy_is_told_so(
     raw: RawServer, raw_service: ComputeServiceClient, result: Path
 ) -> None:
-    raw.replies = [ok(), Reply(http(413, raw=b"<html>Request Entity Too Large</html>"))]
+    raw.replies = [Reply(http(413, raw=b"<html>Request Entity Too Large</html>"))]
     with pytest.raises(InvalidRequest, match="client_max_body_size"):
         await raw_service.push(TASK, SERVICE, result)
     assert len(raw.of(RESULTS)) == 1
@@ -327,7 +335,7 @@ async def test_a_push_that_is_too_large_for_a_proxy_is_told_so(
 async def test_a_push_that_is_put_off_has_not_happened(
     raw: RawServer, raw_service: ComputeServiceClient, result: Path
 ) -> None:
-    raw.replies = [ok(), status(429)]
+    raw.replies = [status(429)]
     with pytest.raises(Unavailable):
         await raw_service.push(TASK, SERVICE, result)
     assert len(raw.of(RESULTS)) == 1
@@ -337,7 +345,7 @@ async def test_a_push_is_tried_again_while_nobody_listens(make_api: MakeAPI, res
     """Resend only after a connect error: the server restarts between two tries."""
     async with contextlib.AsyncExitStack() as later:
         before, after = RawServer(), RawServer()
-        before.last_path = "/info"
+        before.last_path = "/token"
         after.replies = [ok(REFERENCE)]
 
         async def sleep(_: float) -> None:
@@ -354,7 +362,7 @@ async def test_a_push_is_tried_again_while_nobody_listens(make_api: MakeAPI, res
 async def test_an_unreadable_success_of_a_push_is_ambiguous(
     raw: RawServer, raw_service: ComputeServiceClient, result: Path
 ) -> None:
-    raw.replies = [ok(), ok("stored")]
+    raw.replies = [ok("stored")]
     with pytest.raises(PushAmbiguous) as caught:
         await raw_service.push(TASK, SERVICE, result)
     assert caught.value.status == 200
