@@ -160,9 +160,11 @@ class PoolLoop:
         workers = {worker.uid: worker for worker in cluster.workers(uid)}
         orphans = cluster.orphaned_pods(uid)
         before, self._seen = self._seen, (workers, orphans)
-        if before == self._seen or self._errors:
+        urgent = is_urgent(before[0], workers)
+        if before == self._seen or (self._errors and not urgent):
             return
-        at = self._began_last + spacing(urgent=is_urgent(before[0], workers))
+        # Something ends or claims again: so may a cycle, but at leisure.
+        at = self._began_last + spacing(urgent=urgent and not self._errors)
         self._alarm.set(max(self._tools.monotonic(), at))
 
     async def run(self, delay: float = 0.0) -> None:

@@ -24,7 +24,7 @@ from computepool_api.service_client import ComputeServiceClient
 from .memory import Memory
 from .orders import Orders
 from .plan import Observation, Plan, Unknown, Verdict, is_halted, plan, saturation
-from .pool import InstructionName, PoolSpec
+from .pool import RESUME_ANNOTATION, InstructionName, PoolSpec
 from .reasons import Reason
 from .workers import Departed, Worker, WorkerCounts, count
 
@@ -399,4 +399,7 @@ def verdict_on(error: errors.ComputeAPIError) -> Verdict:
             reason = Reason.NOT_REGISTERED
         case _:
             reason = Reason.COMPUTE_API_UNAVAILABLE
-    return Verdict(reason, str(error))
+    message = str(error)
+    if isinstance(error, errors.ManagerNameTaken):
+        message += f" (To take the name over, annotate the pool with {RESUME_ANNOTATION}={STEAL}.)"
+    return Verdict(reason, message)

@@ -383,8 +383,7 @@ def _explain(
     if num_tasks:
         return Verdict(
             Reason.WORKERS_STARTING,
-            f"{_tasks(num_tasks)} waiting for {_workers(counts.pending + counts.starting)} "
-            "that are starting.",
+            f"{_tasks(num_tasks)} waiting; {_workers(counts.pending + counts.starting)} starting.",
         )
     if counts.active:
         return Verdict(

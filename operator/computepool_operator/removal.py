@@ -57,7 +57,12 @@ def plan_removal(
 def _waited_for(active: Sequence[Worker]) -> str:
     running = sum(worker.state is WorkerState.RUNNING for worker in active)
     if running:
-        return f"{running} running workers finish their Tasks first"
+        those = (
+            "1 running worker finishes its Task"
+            if running == 1
+            else (f"{running} running workers finish their Tasks")
+        )
+        return f"{those} first"
     leaving = [worker for worker in active if worker.state is WorkerState.ENDING]
     if not leaving:
         return f"{len(active)} workers that have claimed nothing are being stopped"

@@ -239,9 +239,10 @@ class Operator:
             return
         workers = self._mirror.workers()
         before, self._seen = self._seen, workers
-        if before == workers or self._errors:
+        urgent = is_urgent(before, workers)
+        if before == workers or (self._errors and not urgent):
             return
-        at = self._began_last + spacing(urgent=is_urgent(before, workers))
+        at = self._began_last + spacing(urgent=urgent and not self._errors)
         if self._next is None or self._next.cancelled or at < self._next.at:
             self._wake_in(at - self._timeline.now)
 

@@ -159,7 +159,7 @@ MESSAGES = {
     ),
     "workers on their way": (
         Case(1, 0, Reason.WORKERS_STARTING, fleet(pending=1, starting=1)),
-        "1 Task waiting for 2 workers that are starting.",
+        "1 Task waiting; 2 workers starting.",
     ),
     "what Kubernetes says about workers that do not start, the commonest of it": (
         Case(
@@ -173,7 +173,7 @@ MESSAGES = {
             ),
         ),
         (
-            "3 Tasks waiting for 3 workers that are starting. 2 workers can't start: "
+            "3 Tasks waiting; 3 workers starting. 2 workers can't start: "
             "Unschedulable: 0/3 nodes are available"
         ),
     ),
