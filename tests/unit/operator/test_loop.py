@@ -272,9 +272,10 @@ class TestTheEnd:
         assert scene.asked("manager_register") == 0
 
     async def test_the_last_result_of_a_worker_that_died_has_time_to_be_stored(
-        self, scene: Scene
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Deregistered earlier, its Task would wait again and be computed a second time.
+        monkeypatch.setattr(loop_module, "SETTLING_SPACING", 0.1)
         now = Settable()
         scene.start(clock=lambda: datetime.fromtimestamp(now(), UTC))
         await scene.until("a whole cycle", lambda: scene.status.get("lastCycleTime"))
