@@ -291,6 +291,9 @@ def _container(spec: PoolSpec) -> dict[str, Any]:
             "failureThreshold": 3,
             "timeoutSeconds": 10,
         },
+        # A pod may be deleted while its container starts, which is when Drain and a shrinking queue
+        # delete most: the signal that follows would be lost on a process that is not listening yet.
+        "lifecycle": {"preStop": {"exec": {"command": ["touch", f"{STATE_DIR}/stop"]}}},
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
         "securityContext": {

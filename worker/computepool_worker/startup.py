@@ -1,6 +1,7 @@
 """From the command line to a living worker: what has to be right before anything is registered."""
 
 import functools
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -48,7 +49,7 @@ def _run(
         identity = service_id(settings.name, environment)
     except ValueError as error:
         raise CannotStartError(Outcome.SETTINGS_INVALID, str(error)) from None
-    log = _prepare(settings).bind(service=identity)
+    log = _prepare(settings, stop).bind(service=identity)
     # httpx would import its own command line, and where there are rich and pygments that takes
     # longer than all the rest of this process's start: a None here is "no such module" to it.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
@@ -98,13 +99,16 @@ def demands(settings: Settings) -> Prepare:
     )
 
 
-def _prepare(settings: Settings) -> EventLog:
+def _prepare(settings: Settings, stop: StopSignal) -> EventLog:
     """Make the directories and open the log; an unusable disk must show before a claim."""
     try:
         log = logs.configure(
             level=settings.loglevel, form=settings.log_format, logfile=settings.logfile
         )
-        Presence(settings.state_dir).prepare()
+        presence = Presence(settings.state_dir)
+        presence.prepare()
+        if presence.told_to_stop():
+            stop.heed(signal.SIGTERM)
         for directory in (
             settings.shared_basedir,
             settings.scratch_basedir,

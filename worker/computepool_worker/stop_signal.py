@@ -56,6 +56,10 @@ class StopSignal:
             raise RuntimeError("attach comes before wait")
         await self._event.wait()
 
+    def heed(self, number: signal.Signals) -> None:
+        """Take notice of a signal that came before anything listened."""
+        self._note(number)
+
     def _early(self, number: int, _frame: FrameType | None) -> None:
         self._note(number)
 

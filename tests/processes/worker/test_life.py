@@ -219,6 +219,19 @@ def _ignores_sigterm(process: int) -> bool:
     return bool(int(ignored, 16) & 1 << (signal.SIGTERM - 1))
 
 
+def test_a_signal_that_came_before_anything_listened_is_heeded(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1)
+    worker = pool.worker()
+    state = worker.directory / "state"
+    state.mkdir()
+    (state / "stop").touch()  # as the pod's preStop hook does; the signal itself was lost
+    assert worker.run() is Outcome.TERMINATED
+    assert pool.admin.task(task).status == "waiting"
+    assert pool.admin.services() == []
+    assert worker.left_behind() == []
+    assert pool.worker().run() is Outcome.DONE
+
+
 def test_a_child_that_ignores_sigterm_is_killed(pool: Pool) -> None:
     pool.admin.add_tasks(1, behaviour="stubborn")
     worker = pool.worker(stop_grace=0.2).start()

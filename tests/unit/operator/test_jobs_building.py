@@ -207,6 +207,10 @@ class TestWorker:
         assert (probe["failureThreshold"], probe["successThreshold"]) == (1, 1)
         assert probe["periodSeconds"] <= 2
 
+    def test_it_is_told_to_stop_before_the_signal_comes(self) -> None:
+        hook = container(pod_spec())["lifecycle"]["preStop"]
+        assert hook["exec"]["command"] == ["touch", "/run/computepool/stop"]
+
     def test_its_last_words_are_where_the_kubelet_looks(self) -> None:
         worker = container(pod_spec())
         assert worker["terminationMessagePath"] == "/dev/termination-log"

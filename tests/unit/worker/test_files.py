@@ -31,9 +31,18 @@ def test_the_presence_of_a_killed_worker_is_taken_away(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_being_told_to_stop_before_the_start_is_heeded_once(tmp_path: Path) -> None:
+    presence = Presence(tmp_path)
+    assert not presence.told_to_stop()
+    (tmp_path / "stop").touch()
+    assert presence.told_to_stop()
+    assert not presence.told_to_stop()
+
+
 def test_without_a_directory_nothing_is_shown() -> None:
     presence = Presence(None)
     presence.prepare()
+    assert not presence.told_to_stop()
     presence.hold(TASK)
     presence.release()
 
