@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,15 +45,28 @@ def test_the_task_of_a_deleted_pod_waits_again_at_once_and_is_done_in_the_end(
     assert len(jobs_created(scene.recorder.changes)) == 2
 
 
-def test_an_operator_killed_in_the_middle_goes_on_where_it_was(scene: Scene) -> None:
+def kill(scene: Scene) -> None:
+    restarts = _restarts(scene)
+    operator.kill(scene.cluster)
+    scene.until("the operator is back", lambda: _restarts(scene) > restarts, 90)
+
+
+def roll_out(scene: Scene) -> None:
+    where = (f"deployment/{operator.DEPLOYMENT}", f"-n{operator.NAMESPACE}")
+    scene.cluster.kubectl("rollout", "restart", *where)
+    scene.cluster.kubectl("rollout", "status", *where, "--timeout=120s")
+
+
+@pytest.mark.parametrize("end", [kill, roll_out], ids=["killed", "rollout restart"])
+def test_an_operator_that_ends_in_the_middle_goes_on_where_it_was(
+    scene: Scene, end: Callable[[Scene], None]
+) -> None:
     scene.admin.add_tasks(8, scope="org-campaign-project", seconds=4.0)
     scene.apply_pool()
     scene.until("workers are in mid-Task", lambda: "running" in scene.admin.counts(), 90)
     before = scene.pool()["status"]["computeManagerID"]
-    restarts = _restarts(scene)
 
-    operator.kill(scene.cluster)
-    scene.until("the operator is back", lambda: _restarts(scene) > restarts, 90)
+    end(scene)
     scene.until("all Tasks are complete", scene.all_complete, 300)
     scene.until("all Jobs have ended", lambda: scene.pool()["status"]["workers"]["active"] == 0, 90)
 

@@ -60,10 +60,10 @@ class Mischief:
         ]
         self._left = self._shuffled()
 
-    def strike(self) -> None:
-        """Do the next thing; each kind comes as often as its number in every round.
+    def strike(self) -> str | None:
+        """Do the next thing and say what; each kind comes as often as its number in every round.
 
-        What cannot be done now (no pod is there, say) is left out.
+        What cannot be done now (no pod is there, say) is left out: None.
         """
         if not self._left:
             self._left = self._shuffled()
@@ -72,11 +72,11 @@ class Mischief:
             acted = act()
         except TestClusterError as error:
             # What was to be struck has gone in the meantime, or the API server is busy.
-            self._note(f"{name}: {str(error).splitlines()[0]}")
-            return
-        if acted:
-            self.done[name] += 1
-            self._note(name)
+            return self._note(f"{name}: {str(error).splitlines()[0]}")
+        if not acted:
+            return None
+        self.done[name] += 1
+        return self._note(name)
 
     def end(self) -> None:
         """No more faults."""
@@ -87,8 +87,10 @@ class Mischief:
         self._chance.shuffle(round_)
         return round_
 
-    def _note(self, what: str) -> None:
-        self.story.append(f"{time.monotonic() - self._began:7.1f} s  {what}")
+    def _note(self, what: str) -> str:
+        line = f"{time.monotonic() - self._began:7.1f} s  {what}"
+        self.story.append(line)
+        return line
 
     # the cluster
 

@@ -71,8 +71,8 @@ def soak(scene: Scene, seconds: float, seed: int, say: Callable[[str], None]) ->
                 _add(scene, chance)
             next_task = now + chance.uniform(2.0, 6.0)
         if now >= next_strike:
-            mischief.strike()
-            say(mischief.story[-1])
+            if struck := mischief.strike():
+                say(struck)
             next_strike = time.monotonic() + chance.uniform(1.0, 5.0)
         records.read()
         time.sleep(0.25)
