@@ -30,6 +30,7 @@ from computepool_operator.pool import (
 )
 from testcluster.cluster import Cluster
 from testcluster.errors import TestClusterError
+from written.merging import merged
 
 pytestmark = pytest.mark.cluster
 
@@ -54,19 +55,6 @@ def filled_out(value: Any) -> Any:
                 return [f"org-campaign-p{number}" for number in range(count)]
             return value.replace(found[0], "x" * count)
     return value
-
-
-def merged(target: Any, patch: Any) -> Any:
-    """Apply a JSON merge patch (RFC 7396)."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
 
 
 def cases(file: str) -> list[Any]:

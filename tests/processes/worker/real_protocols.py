@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gufe import ChemicalSystem, SolventComponent, Transformation
+from gufe import ChemicalSystem
 from gufe.protocols import Context, ProtocolDAGResult, ProtocolUnit
 from gufe.tests.test_protocol import DummyProtocol, DummyProtocolResult
 
@@ -103,15 +103,3 @@ class ReferenceProtocol(SharingProtocol):
 
     result_cls = DummyProtocolResult
     platform = "Reference"
-
-
-def simulation(protocol: type[SharingProtocol] = SharingProtocol, repeats: int = 3) -> Any:
-    settings = protocol.default_settings()
-    settings.n_repeats = repeats
-    return Transformation(
-        stateA=ChemicalSystem({"solvent": SolventComponent()}),
-        stateB=ChemicalSystem({"solvent": SolventComponent(smiles="CO")}),
-        protocol=protocol(settings),
-        mapping=None,
-        name=f"{protocol.__name__} x {repeats}",
-    )

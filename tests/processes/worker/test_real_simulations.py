@@ -14,8 +14,8 @@ pytest.importorskip(
 )
 
 from gufe.tokenization import JSON_HANDLER, GufeTokenizable
-from processes.worker.real_protocols import ReferenceProtocol, SharingProtocol, simulation
-from unit.worker.transformations import as_chain
+from processes.worker.real_protocols import ReferenceProtocol, SharingProtocol
+from unit.worker.transformations import as_chain, transformation
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -36,7 +36,7 @@ def test_units_share_files_and_simulate(
     pool: Pool, protocol: type[SharingProtocol], form: str
 ) -> None:
     pool.admin.set(transformation_form=form)
-    (task,) = pool.admin.add_tasks(1, chain=as_chain(simulation(protocol)))
+    (task,) = pool.admin.add_tasks(1, chain=as_chain(transformation(protocol)))
     worker = pool.worker(child="", openmm_platform=protocol.platform)
     assert worker.start().wait(120) is Outcome.DONE
     result, gathered = outputs(pool, task)
@@ -53,7 +53,7 @@ def test_units_share_files_and_simulate(
 @pytest.mark.parametrize("form", ["keyed_chain", "json_string"])
 def test_a_simulation_goes_on_from_an_earlier_ones_positions(pool: Pool, form: str) -> None:
     pool.admin.set(transformation_form=form)
-    (parent,) = pool.admin.add_tasks(1, chain=as_chain(simulation(repeats=1)))
+    (parent,) = pool.admin.add_tasks(1, chain=as_chain(transformation(SharingProtocol, repeats=1)))
     (child,) = pool.admin.add_tasks(1, extends=parent)
     (grandchild,) = pool.admin.add_tasks(1, extends=child)
     worker = pool.worker(child="", max_tasks=3, openmm_platform="CPU")
@@ -67,7 +67,7 @@ def test_a_simulation_goes_on_from_an_earlier_ones_positions(pool: Pool, form: s
 
 
 def test_kept_shared_files_are_those_of_the_units(pool: Pool) -> None:
-    pool.admin.add_tasks(1, chain=as_chain(simulation(repeats=2)))
+    pool.admin.add_tasks(1, chain=as_chain(transformation(SharingProtocol, repeats=2)))
     worker = pool.worker(child="", keep_shared=True)
     assert worker.start().wait(120) is Outcome.DONE
     names = sorted(path.name for path in (worker.directory / "shared").rglob("*") if path.is_file())

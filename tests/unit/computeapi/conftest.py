@@ -1,6 +1,6 @@
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,27 +9,6 @@ from unit.computeapi.raw_server import RawServer
 
 from computepool_api.transport import ComputeAPI
 from simulator.process import SimulatorProcess
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the variables of the machine, which may name a proxy, out of the tests."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture(scope="session")
-def simulator_process() -> Iterator[SimulatorProcess]:
-    with SimulatorProcess() as process:
-        yield process
-
-
-@pytest.fixture
-def sim(simulator_process: SimulatorProcess) -> SimulatorProcess:
-    """The stand-in compute API, as new."""
-    simulator_process.admin.reset()
-    return simulator_process
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from written.manifests import DEPLOY, ROOT, complaints, is_pool, read
+from written.merging import merged
 from written.pages import PAGES, Block, Page, anchor, page, pools_in
 
 LANGUAGES = {"bash", "mermaid", "python", "text", "yaml"}
@@ -44,15 +45,6 @@ def test_yaml_can_be_read_and_pools_are_valid(block: Block) -> None:
             assert complaints({**pool, "spec": merged(pool["spec"], document["spec"])}) == []
         else:
             assert document["kind"]
-
-
-def merged(below: dict[str, object], over: dict[str, object]) -> dict[str, object]:
-    result = dict(below)
-    for key, value in over.items():
-        beneath = result.get(key)
-        both = isinstance(value, dict) and isinstance(beneath, dict)
-        result[key] = merged(beneath, value) if both else value  # type: ignore[arg-type]
-    return result
 
 
 def test_there_are_pools_in_the_documentation() -> None:

@@ -17,6 +17,7 @@ from unit.operator.api_server import connected, serving, status_body
 
 from computepool_operator.cluster import Cluster
 from computepool_operator.kubeapi import MERGE_PATCH, KubeAPI
+from written.merging import merged
 
 Body = dict[str, Any]
 COLLECTIONS = ("jobs", "pods", "events", "secrets", "configmaps", "computepools")
@@ -182,19 +183,6 @@ class FakeKube:
 def _hang_up(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.abort()
-
-
-def merged(target: Any, patch: Any) -> Any:
-    """Apply a JSON merge patch (RFC 7396)."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
 
 
 @asynccontextmanager

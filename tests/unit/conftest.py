@@ -1,20 +1,8 @@
-"""How many examples the properties try: 200 each, or over 20,000 in all with the profile `ci`.
-
-That one is taken where the environment has `CI`, or HYPOTHESIS_PROFILE says so.
-"""
-
-import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
 from simulator.process import SimulatorProcess
-
-settings.register_profile("default", max_examples=200, deadline=None)
-settings.register_profile("ci", max_examples=900, deadline=None)
-usual = "ci" if "CI" in os.environ else "default"
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", usual))
 
 
 @pytest.fixture(autouse=True)
