@@ -399,7 +399,17 @@ def verdict_on(error: errors.ComputeAPIError) -> Verdict:
             reason = Reason.NOT_REGISTERED
         case _:
             reason = Reason.COMPUTE_API_UNAVAILABLE
-    message = str(error)
-    if isinstance(error, errors.ManagerNameTaken):
-        message += f" (To take the name over, annotate the pool with {RESUME_ANNOTATION}={STEAL}.)"
-    return Verdict(reason, message)
+    return Verdict(reason, f"{error} {_FOR_PEOPLE.get(reason, '')}".rstrip())
+
+
+_TAKE_OVER = f"(To take the name over, annotate the pool with {RESUME_ANNOTATION}={STEAL}.)"
+
+# What the errors advise is for programs; where a person needs other words, these follow.
+_FOR_PEOPLE = {
+    Reason.MANAGER_NAME_TAKEN: _TAKE_OVER,
+    Reason.MANAGER_IN_ERROR: _TAKE_OVER,
+    Reason.COMPUTE_API_UNAVAILABLE: (
+        "(The pool does so by itself. If it lasts, check that the server is up, and that "
+        "spec.computeAPI.url and network policies let the operator reach it.)"
+    ),
+}

@@ -131,6 +131,7 @@ def test_a_server_that_is_gone_is_named(world: World) -> None:
     ready = world.ready_for("ComputeAPIUnavailable")
     assert ready["status"] == "Unknown"
     assert other.url in ready["message"]
+    assert "check that the server is up" in ready["message"]
     assert KEY not in ready["message"]
 
 

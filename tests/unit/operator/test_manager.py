@@ -154,6 +154,7 @@ class TestBackend:
         managed.sim.admin.fault("manager_status", "status", status=503, count=1000)
         result = await managed.cycle()
         assert (result.verdict.reason, result.completed) == (Reason.COMPUTE_API_UNAVAILABLE, False)
+        assert "The pool does so by itself" in result.verdict.message
         assert result.counts is not None
         assert (result.counts.active, result.memory.waiting_tasks) == (1, 1)
 
