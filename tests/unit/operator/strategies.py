@@ -20,7 +20,7 @@ from computepool_api.outcomes import Outcome
 from computepool_operator.memory import Backoff, Crashes, Halt, Memory, Quarantine
 from computepool_operator.plan import Observation, Unknown
 from computepool_operator.pool import PoolSpec
-from computepool_operator.reasons import HEALTH
+from computepool_operator.reasons import HEALTH, Reason
 from computepool_operator.workers import Departed, Ending, Worker, WorkerState
 
 T = TypeVar("T")
@@ -146,7 +146,8 @@ def instructions(draw: st.DrawFn) -> Instruction | Unknown:
         case "SHUTDOWN":
             return ShutdownInstruction("not registered")
         case _:
-            reasons = sorted(HEALTH)
+            # That one is given where the server is not asked, which a halt alone can cause.
+            reasons = sorted(HEALTH.keys() - {Reason.SHUT_DOWN_BY_SERVER})
             return Unknown(reasons[number % len(reasons)], "could not be asked")
 
 
