@@ -629,7 +629,8 @@ def _has_claimed(pod: Mapping[str, Any]) -> bool:
 
 def _pod_trouble(pod: Mapping[str, Any]) -> str:
     scheduled = _condition(pod, "PodScheduled")
-    if scheduled.get("status") == "False":
+    # The words of a scheduler that another has forestalled stay on a pod that has its node.
+    if scheduled.get("status") == "False" and not pod["spec"].get("nodeName"):
         return f"{scheduled.get('reason', '')}: {scheduled.get('message', '')}"
     if _has_started(pod):
         return ""

@@ -229,6 +229,11 @@ class TestTrouble:
                 id="no Secret",
             ),
             pytest.param(unscheduled(), "", id="not looked at yet"),
+            pytest.param(
+                pod_object(condition("PodScheduled", False, CREATED, reason="Unschedulable")),
+                "",
+                id="bound by another scheduler than the one that says it cannot",
+            ),
             pytest.param(waiting("ContainerCreating"), "", id="a container being created"),
             pytest.param(waiting("PodInitializing"), "", id="init containers at work"),
             pytest.param(holding_a_task(), "", id="at work"),
