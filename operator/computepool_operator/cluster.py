@@ -14,18 +14,6 @@ from computepool_api.ids import ComputeServiceID
 
 from .clock import utc_now
 from .inquiry import Inquiry
-from .jobs import (
-    JOB_UID_LABEL,
-    OPERATOR,
-    POOL_UID_LABEL,
-    SELECTOR,
-    PoolReference,
-    departed,
-    has_ended,
-    has_finished,
-    job_name,
-    service_of,
-)
 from .kubeapi import (
     MERGE_PATCH,
     SHORT_TIMEOUT,
@@ -39,8 +27,10 @@ from .kubeapi import (
     Unavailable,
 )
 from .manager import BackendRefused, BackendUnavailable, ComputeServiceBackend
+from .names import JOB_UID_LABEL, OPERATOR, POOL_UID_LABEL, SELECTOR, PoolReference, job_name
 from .orders import Orders
 from .pool import GROUP, KIND, PLURAL, VERSION
+from .reading import departed, has_ended, has_finished, service_of
 from .reflector import Reflector
 from .roster import Roster
 from .workers import Departed, Worker, WorkerState

@@ -28,11 +28,13 @@ from .cadence import delay_after, is_urgent, spacing
 from .clock import utc_now
 from .cluster import FINALIZER, Cluster, JobBackend
 from .connection import Connection, NotConnected
-from .jobs import PoolReference, build_job, parse_time, pool_selector, service_prefix
+from .jobs import build_job
 from .kubeapi import KubernetesError
 from .manager import BackendUnavailable, ComputeManager, CycleResult, verdict_on
+from .names import PoolReference, pool_selector, service_prefix
 from .plan import Verdict
 from .pool import RESUME_ANNOTATION, PoolSpec, PoolStatus
+from .reading import parse_time
 from .reasons import HEALTH, Health, Reason
 from .removal import plan_removal
 from .salvage import faults, salvage

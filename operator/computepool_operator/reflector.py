@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .jobs import POISON_ANNOTATION
 from .kubeapi import Gone, KubeAPI, KubernetesError
+from .names import POISON_ANNOTATION
 
 logger = logging.getLogger(__name__)
 

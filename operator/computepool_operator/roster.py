@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .jobs import pair, read_worker
+from .reading import pair, read_worker
 from .workers import Worker
 
 Object = Mapping[str, Any]

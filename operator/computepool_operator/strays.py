@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .jobs import POOL_UID_LABEL, read_workers
+from .names import POOL_UID_LABEL
+from .reading import read_workers
 
 
 @dataclass(frozen=True, slots=True)

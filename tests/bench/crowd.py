@@ -20,10 +20,11 @@ from typing import Any, cast
 from computepool_api.ids import ComputeManagerID
 from computepool_api.models import OkInstruction
 from computepool_operator.cluster import Cluster
-from computepool_operator.jobs import PoolReference, build_job
+from computepool_operator.jobs import build_job
 from computepool_operator.kubeapi import KubeAPI
 from computepool_operator.loop import PoolLoop, Tools
 from computepool_operator.memory import Memory
+from computepool_operator.names import PoolReference
 from computepool_operator.orders import NO_ORDERS
 from computepool_operator.plan import Observation, plan
 from computepool_operator.pool import PoolSpec, PoolStatus

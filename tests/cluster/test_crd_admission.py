@@ -18,7 +18,8 @@ from kubernetes.client.exceptions import ApiException
 from computepool_api.ids import ComputeManagerID
 from computepool_operator.crd.manifest import custom_resource_definition
 from computepool_operator.crd.pod_schemas import PRESERVE
-from computepool_operator.jobs import PoolReference, build_job, job_name
+from computepool_operator.jobs import build_job
+from computepool_operator.names import PoolReference, job_name
 from computepool_operator.pool import (
     GROUP,
     KIND,

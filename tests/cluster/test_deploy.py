@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from computepool_api.ids import ComputeManagerID
-from computepool_operator.jobs import PoolReference, build_job, job_name
+from computepool_operator.jobs import build_job
+from computepool_operator.names import PoolReference, job_name
 from computepool_operator.pool import PoolSpec
 from simulator.process import SimulatorProcess
 from testcluster import kubeconfig

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from computepool_api.outcomes import Outcome, TerminationMessage
-from computepool_operator.jobs import TERMINATION_GRACE, service_id
+from computepool_operator.names import TERMINATION_GRACE, service_id
 from computepool_operator.pool import PoolSpec
 from computepool_operator.reaping import PUSH_SETTLES, UNKNOWN_FOR
 from month.archive import Archive

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from computepool_api.errors import ComputeAPIError
 from computepool_api.ids import ComputeManagerID
 from computepool_operator.cadence import delay_after, is_urgent, spacing
-from computepool_operator.jobs import service_prefix
 from computepool_operator.manager import BackendUnavailable, ComputeManager, CycleResult
 from computepool_operator.memory import Memory
+from computepool_operator.names import service_prefix
 from computepool_operator.pool import PoolSpec, PoolStatus
 from computepool_operator.reasons import HEALTH, Health
 from computepool_operator.removal import plan_removal

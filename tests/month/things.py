@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from computepool_api.outcomes import Outcome
-from computepool_operator.jobs import CONTAINER, JOB_NAME_LABEL, JOB_UID_LABEL
+from computepool_operator.names import CONTAINER, JOB_NAME_LABEL, JOB_UID_LABEL
 from computepool_operator.orders import Orders
 from month.work import Attempt
 

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from computepool_api.ids import ComputeServiceID
-from computepool_operator.jobs import departed, read_worker, service_of
 from computepool_operator.manager import BackendUnavailable, ComputeServiceBackend
 from computepool_operator.orders import Orders
+from computepool_operator.reading import departed, read_worker, service_of
 from computepool_operator.workers import Departed, Worker, WorkerState
 from month.kubernetes import APIAway, Kubernetes
 from month.server import Step

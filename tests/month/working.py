@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from computepool_api.ids import ComputeManagerID
 from computepool_api.outcomes import Outcome, TerminationMessage
-from computepool_operator.jobs import service_id
+from computepool_operator.names import service_id
 from computepool_worker.steps import Claim, Leave, Limits, Progress, Run, next_step
 from month.kubernetes import Kubernetes
 from month.server import Server

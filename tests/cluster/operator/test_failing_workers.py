@@ -12,7 +12,8 @@ from cluster.operator.kube import Body
 from cluster.operator.world import World
 
 from computepool_api.outcomes import Outcome
-from computepool_operator.jobs import POISON_ANNOTATION, read_worker
+from computepool_operator.names import POISON_ANNOTATION
+from computepool_operator.reading import read_worker
 from computepool_operator.workers import Worker
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]

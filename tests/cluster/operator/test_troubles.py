@@ -11,7 +11,7 @@ import yaml
 from cluster.operator.kube import Body
 from cluster.operator.world import IDENTIFIER, KEY, SECRET, World
 
-from computepool_operator.jobs import JOB_NAME_LABEL, MANAGED_BY, OPERATOR, POOL_UID_LABEL
+from computepool_operator.names import JOB_NAME_LABEL, MANAGED_BY, OPERATOR, POOL_UID_LABEL
 from simulator.process import SimulatorProcess
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]

@@ -22,7 +22,7 @@ from computepool_api.ids import ComputeManagerID, ComputeServiceID, to_alchemisc
 from computepool_api.scope import Scope
 from computepool_api.service_client import ComputeServiceClient
 from computepool_api.transport import ComputeAPI
-from computepool_operator.jobs import JOB_NAME_LABEL, JOB_UID_LABEL, POOL_LABEL, service_id
+from computepool_operator.names import JOB_NAME_LABEL, JOB_UID_LABEL, POOL_LABEL, service_id
 from computepool_operator.pool import GROUP, KIND, VERSION
 from simulator.client import AdminClient
 from testcluster.cluster import Cluster

@@ -13,7 +13,7 @@ from unit.operator.builders import NOON, SECOND
 from unit.operator.fake_kube import NAMESPACE, FakeKube, mirrored
 
 from computepool_operator.cluster import DEPARTED_KEPT, Cluster
-from computepool_operator.jobs import POOL_UID_LABEL, PoolReference
+from computepool_operator.names import POOL_UID_LABEL, PoolReference
 
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 POOL = PoolReference(NAMESPACE, "a100", objects.POOL_UID, generation=1)

@@ -10,8 +10,8 @@ from unit.operator.objects import POD_UID, stamp
 
 from computepool_operator.complaints import RECENT, latest_complaint, subject, wordless
 from computepool_operator.inquiry import KEPT, MOST_AT_ONCE, Inquiry
-from computepool_operator.jobs import service_id
 from computepool_operator.kubeapi import Refused, Unavailable
+from computepool_operator.names import service_id
 from computepool_operator.plan import PATIENCE
 from computepool_operator.workers import Worker
 

@@ -13,9 +13,10 @@ from unit.operator.objects import Body, beside, ended_pod, holding_a_task
 
 from computepool_api.ids import ComputeManagerID
 from computepool_operator.cluster import CREATION_SETTLES, Cluster, JobBackend
-from computepool_operator.jobs import PoolReference, build_job
+from computepool_operator.jobs import build_job
 from computepool_operator.kubeapi import NotLeading
 from computepool_operator.manager import BackendRefused, BackendUnavailable
+from computepool_operator.names import PoolReference
 from computepool_operator.orders import NO_ORDERS, Orders
 from computepool_operator.workers import Worker, WorkerState
 

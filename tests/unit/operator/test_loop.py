@@ -20,8 +20,9 @@ from unit.operator.objects import JOB, POD_UID, condition, ended_pod, job_object
 from computepool_api.outcomes import Outcome, TerminationMessage
 from computepool_operator import loop as loop_module
 from computepool_operator.cluster import FINALIZER, Cluster
-from computepool_operator.jobs import GENERATION_ANNOTATION, build_job, service_id
+from computepool_operator.jobs import build_job
 from computepool_operator.loop import PoolLoop, Tools
+from computepool_operator.names import GENERATION_ANNOTATION, service_id
 from computepool_operator.pool import PoolSpec
 from computepool_operator.pools import Pools
 from computepool_operator.workers import Worker

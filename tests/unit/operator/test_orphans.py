@@ -6,15 +6,10 @@ from typing import Any
 import pytest
 from unit.operator.builders import MINUTE, NOON, make_service_id, make_spec, ok
 
-from computepool_operator.jobs import (
-    JOB_NAME_LABEL,
-    TERMINATION_GRACE,
-    departed,
-    service_id,
-    service_of,
-)
 from computepool_operator.memory import Memory
+from computepool_operator.names import JOB_NAME_LABEL, TERMINATION_GRACE, service_id
 from computepool_operator.plan import Observation, plan
+from computepool_operator.reading import departed, service_of
 from computepool_operator.reaping import UNKNOWN_FOR, Fleet, Reaping, services_to_reap
 from computepool_operator.workers import Departed
 

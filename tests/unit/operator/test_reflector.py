@@ -9,8 +9,8 @@ import pytest
 from unit.operator.api_server import PATH, Body, Collection, connected, serving, status_body
 
 from computepool_operator import reflector
-from computepool_operator.jobs import POISON_ANNOTATION, SETTINGS_ANNOTATION
 from computepool_operator.kubeapi import KubeAPI
+from computepool_operator.names import POISON_ANNOTATION, SETTINGS_ANNOTATION
 from computepool_operator.reflector import STALE_SECONDS, Reflector
 
 SELECTOR = "managed-by=test"

@@ -12,14 +12,14 @@ from unit.operator.strategies import fleets, situations, specs
 
 from computepool_api.ids import ComputeManagerID
 from computepool_operator.crd.manifest import custom_resource_definition
-from computepool_operator.jobs import (
+from computepool_operator.jobs import build_job
+from computepool_operator.memory import Crashes, Memory
+from computepool_operator.names import (
     POOL_UID_LABEL,
     SETTINGS_ANNOTATION,
     PoolReference,
-    build_job,
     pool_selector,
 )
-from computepool_operator.memory import Crashes, Memory
 from computepool_operator.orders import Orders
 from computepool_operator.plan import Observation, Unknown, plan
 from computepool_operator.pool import PoolSpec, PoolStatus

@@ -11,17 +11,16 @@ from unit.operator.builders import NOON, SECOND, make_spec
 from unit.operator.pod_security import violations
 
 from computepool_api.ids import ComputeManagerID
-from computepool_operator.jobs import (
+from computepool_operator.jobs import POISON_BYTES, build_job
+from computepool_operator.memory import Crashes
+from computepool_operator.names import (
     POISON_ANNOTATION,
-    POISON_BYTES,
     SETTINGS_ANNOTATION,
     PoolReference,
-    build_job,
     job_name,
     pool_selector,
     service_prefix,
 )
-from computepool_operator.memory import Crashes
 from computepool_operator.orders import NO_ORDERS, Orders
 from computepool_worker.settings import Settings
 

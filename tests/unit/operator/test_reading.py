@@ -35,7 +35,7 @@ from unit.operator.objects import (
 
 from computepool_api.outcomes import Outcome
 from computepool_operator.blame import Blame, blame
-from computepool_operator.jobs import departed, parse_time, read_worker
+from computepool_operator.reading import departed, parse_time, read_worker
 from computepool_operator.roster import Roster
 from computepool_operator.workers import Worker, WorkerState
 
