@@ -19,12 +19,14 @@ from .names import (
     POISON_ANNOTATION,
     POOL_LABEL,
     POOL_UID_LABEL,
+    REVISION_LABEL,
     SETTINGS_ANNOTATION,
     TERMINATION_GRACE,
     PoolReference,
 )
 from .orders import NO_ORDERS, Orders
 from .pool import CredentialsSecretRef, PoolSpec
+from .revision import revision_of
 
 USER_ID = 65532
 SETTINGS_DIR = "/etc/computepool/settings"
@@ -65,6 +67,7 @@ def build_job(
         "app.kubernetes.io/name": "computepool-worker",
         POOL_LABEL: pool.name,
         POOL_UID_LABEL: pool.uid,
+        REVISION_LABEL: str(revision_of(spec)),
     }
     job_spec: dict[str, Any] = {
         "backoffLimit": 0,

@@ -38,6 +38,8 @@ def judge(
 ) -> Memory:
     """Take new ends into account and let old grudges expire.
 
+    The end of a worker that was made from a former spec is counted, and held against nobody.
+
     Args:
         spec: the pool's spec.
         workers: all that are kept, ended ones among them.
@@ -61,8 +63,12 @@ def judge(
         gone_failed=memory.gone_failed + gone[WorkerState.FAILED],
     )
     ended = sorted((w for w, _end in new), key=lambda w: (w.finished_at or now, w.name))
-    memory = _judge_futility(spec, instruction, memory, ended, now)
-    for worker in ended:
+    present = memory.revision
+    same = [w for w in ended if not w.is_former(present)]
+    memory = _judge_futility(
+        spec, instruction, memory, [w for w in same if not w.claims_otherwise(present)], now
+    )
+    for worker in same:
         memory = _judge_one(spec, worker, memory, now)
     return memory
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from .revision import Revision
 from .workers import WorkerState
 
 
@@ -66,6 +67,7 @@ class Memory:
     account, and how they ended. `waiting_tasks` is the server's last count. `left_since`: services
     that are registered although no worker at work has them, and when that was first seen.
     `given_up`: names of workers that did not start in time and whose failure is counted.
+    `revision`: what new workers were created from.
     `resume`: the value of the resume annotation that has been acted upon. `gone_succeeded` and
     `gone_failed` count finished workers whose Jobs have been removed.
     """
@@ -81,6 +83,7 @@ class Memory:
     halt: Halt | None = None
     reported_at: datetime | None = None
     resume: str | None = None
+    revision: Revision | None = None
     quarantined: tuple[Quarantine, ...] = ()
     crashes: tuple[Crashes, ...] = ()
     gone_succeeded: int = 0

@@ -24,6 +24,7 @@ from .memory import Backoff, Crashes, Halt, Memory
 from .pool import RESUME_ANNOTATION, PoolSpec
 from .reaping import Fleet, Reaping, ended_services, services_to_reap
 from .reasons import Reason
+from .revision import Revision, revision_of
 from .workers import Departed, Worker, WorkerCounts, WorkerState, count
 
 MANAGER_EXPIRY = timedelta(hours=1)
@@ -141,7 +142,7 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
     counts = count(workers)
     # What the status says survives; a worker may go once its end stands there (invariant 11).
     written = memory
-    memory = _heed_resume(observation, memory)
+    memory = _heed_revision(spec, _heed_resume(observation, memory))
     instruction = observation.instruction
     known = None if isinstance(instruction, Unknown) else instruction
     memory = judge(spec, workers, known, memory, now)
@@ -171,7 +172,7 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
             decided = _answered(spec, Plan(verdict, memory, counts, remove=remove), now)
         case OkInstruction(num_tasks=num_tasks):
             late, memory = _late(spec, workers, instruction, memory, now)
-            surplus = _surplus(spec, workers, instruction, late)
+            surplus = _surplus(spec, workers, instruction, late, memory.revision)
             remove = (*_given_up(late, written), *surplus)
             create, verdict, memory = _size(spec, workers, num_tasks, memory, now)
             decided = _answered(
@@ -205,6 +206,19 @@ def _heed_resume(observation: Observation, memory: Memory) -> Memory:
     return replace(memory, resume=observation.resume)
 
 
+def _heed_revision(spec: PoolSpec, memory: Memory) -> Memory:
+    """Begin anew when what workers are made from has changed: the failures were of the former.
+
+    Where only the Tasks have changed that they may claim, only fruitless claims are forgotten.
+    """
+    before, present = memory.revision, revision_of(spec)
+    if before is not None and before.form != present.form:
+        memory = forgive(memory)
+    elif before is not None and before != present:
+        memory = replace(memory, futile=None)
+    return replace(memory, revision=present)
+
+
 def _answered(spec: PoolSpec, plan: Plan, now: datetime) -> Plan:
     """Add the report to the server: ERROR while the circuit is open, else OK and how full."""
     failing = plan.memory.failing
@@ -227,7 +241,8 @@ def _late(
 ) -> tuple[tuple[Worker, ...], Memory]:
     """Workers that have not started by `startupDeadline`; each counts as failed, once.
 
-    A suspended one waits because somebody wants it to.
+    A suspended one waits because somebody wants it to. One that was made from a former spec says
+    nothing about those that are made now.
     """
     late = tuple(
         worker
@@ -235,7 +250,7 @@ def _late(
         if not worker.suspended and now >= worker.waiting_since + spec.job.startup_deadline
     )
     for worker in late:
-        if worker.name in memory.given_up:
+        if worker.name in memory.given_up or worker.is_former(memory.revision):
             continue
         told = f"{worker.name} did not start in time: {worker.trouble or 'no reason is known'}"
         memory = count_failure(spec, memory, told, now)
@@ -252,17 +267,24 @@ def _surplus(
     workers: Sequence[Worker],
     instruction: OkInstruction,
     late: Sequence[Worker],
+    present: Revision | None,
 ) -> tuple[Worker, ...]:
     """Workers that wait for a machine or an image although no Task would be left for them.
 
-    So many as there are more than Tasks, the youngest first; and those that another server than
-    the spec's is waiting for.
+    So many as there are more than Tasks, the youngest first; those that another server than the
+    spec's is waiting for; and those that are held up and were created from a former spec, since
+    its correction may be what they need.
     """
     waiting = [w for w in _unstarted(workers, instruction) if w not in late]
-    elsewhere = [worker for worker in waiting if _is_elsewhere(spec, worker)]
-    here = [worker for worker in waiting if not _is_elsewhere(spec, worker)]
+    superseded = [
+        worker
+        for worker in waiting
+        if _is_elsewhere(spec, worker)
+        or (worker.trouble and not worker.suspended and worker.is_former(present))
+    ]
+    others = [worker for worker in waiting if worker not in superseded]
     needed = math.ceil(instruction.num_tasks / tasks_per_worker(spec))
-    return (*elsewhere, *here[: max(0, len(here) - needed)])
+    return (*superseded, *others[: max(0, len(others) - needed)])
 
 
 def _unstarted(
@@ -332,8 +354,8 @@ def _size(
         reason = Verdict(
             Reason.WORKERS_FAILING,
             f"The last {memory.consecutive_failures} workers failed ({memory.last_failure}). The "
-            f"server has been told ERROR. One worker tries again at {_time(retry_at)}; annotate "
-            f"the pool with {RESUME_ANNOTATION}=now to go on at once.",
+            f"server has been told ERROR. One worker tries again at {_time(retry_at)}. To go on at "
+            f"once, correct spec.worker or annotate the pool with {RESUME_ANNOTATION}=now.",
         )
         on_trial = _has_canary(workers, memory.failing) or bool(unclaimed)
         create = int(now >= retry_at and not on_trial and num_tasks > 0 and room > 0)

@@ -730,6 +730,10 @@ class PoolStatus(_Model):
     resume: Annotated[str, AtMost(256)] | None = None
     """Value of the annotation compute.alchemiscale.org/resume that has been acted upon."""
 
+    worker_revision: Annotated[str, AtMost(63)] = ""
+    """What of the spec new workers are created from: the value of their label
+    compute.alchemiscale.org/worker-revision."""
+
     consecutive_empty_claims: Annotated[int, Field(ge=0)] = 0
     """Workers in a row that found nothing to claim although the server counted Tasks."""
 

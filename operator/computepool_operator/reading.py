@@ -14,10 +14,12 @@ from .names import (
     CONTAINER,
     JOB_NAME_LABEL,
     JOB_UID_LABEL,
+    REVISION_LABEL,
     SETTINGS_ANNOTATION,
     TERMINATION_GRACE,
     service_id,
 )
+from .revision import Revision
 from .workers import Departed, Ending, Worker, WorkerState, was_sending
 
 
@@ -62,6 +64,7 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
             suspended=_is_suspended(job),
             released_at=_released_at(job),
             server=_server(job),
+            revision=_revision(job),
             finished_at=finished_at,
             trouble="" if state.finished else _job_trouble(job),
             ending=_ending(job, {}, {}) if state.finished else None,
@@ -83,6 +86,7 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
         finished_at=finished_at,
         started=_has_started(pod),
         server=_server(job),
+        revision=_revision(job),
         message=_message(pod),
         ending=_ending(job, pod, terminated) if end else None,
         lingering_end=None if state.finished else end,
@@ -97,6 +101,10 @@ def _server(job: Mapping[str, Any]) -> str | None:
         return str(settings["api_url"])
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _revision(job: Mapping[str, Any]) -> Revision | None:
+    return Revision.parse((job["metadata"].get("labels") or {}).get(REVISION_LABEL, ""))
 
 
 def _ending(

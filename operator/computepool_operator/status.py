@@ -27,6 +27,7 @@ from .pool import (
     WorkersStatus,
 )
 from .reasons import HEALTH, Health, Reason
+from .revision import Revision
 from .workers import WorkerCounts, WorkerState
 
 ConditionType = Literal["Ready", "Registered", "Reconciling", "Stalled", "Saturated"]
@@ -85,6 +86,7 @@ def build_status(before: PoolStatus, facts: Facts, now: datetime) -> PoolStatus:
         "consecutive_failures": memory.consecutive_failures,
         "last_failure": memory.last_failure,
         "resume": memory.resume,
+        "worker_revision": str(memory.revision or ""),
         "quarantined_nodes": tuple(
             QuarantinedNode(
                 name=q.node, reason=q.reason, since=q.since, until=q.until, in_a_row=q.in_a_row
@@ -166,6 +168,7 @@ def recall(status: PoolStatus) -> Memory:
         last_failure=status.last_failure,
         failing=failing,
         resume=status.resume,
+        revision=Revision.parse(status.worker_revision),
         quarantined=tuple(
             Quarantine(
                 node=q.name,

@@ -11,6 +11,8 @@ from enum import StrEnum
 from computepool_api.ids import ComputeServiceID
 from computepool_api.outcomes import Outcome, TerminationMessage
 
+from .revision import Revision
+
 
 class WorkerState(StrEnum):
     """Where a worker is in its life, in order; each worker is in exactly one.
@@ -84,7 +86,7 @@ class Worker:
     `suspended`: a queueing system or a person keeps it from running for now, be it before its start
     or in the middle of its work. `released_at`: when it was last free to start, if not on creation.
     `started`: its container has run. `server` is the URL of the compute API that it was created
-    for, None if that is not known.
+    for, `revision` what of the spec it was created from; None if that is not known.
 
     `message`, `ending` and `finished_at` are set when its process has ended. That is before the
     worker has finished where the pod outlives the process: `lingering_end` says how, then,
@@ -104,6 +106,7 @@ class Worker:
     finished_at: datetime | None = None
     started: bool = False
     server: str | None = None
+    revision: Revision | None = None
     message: TerminationMessage | None = None
     ending: Ending | None = None
     lingering_end: WorkerState | None = None
@@ -122,6 +125,18 @@ class Worker:
     def waiting_since(self) -> datetime:
         """From when on the time counts that it takes to start."""
         return self.released_at or self.created_at
+
+    def is_former(self, present: Revision | None) -> bool:
+        """Whether it was made from something else than new workers are, as far as is known."""
+        if self.revision is None or present is None:
+            return False
+        return self.revision.form != present.form
+
+    def claims_otherwise(self, present: Revision | None) -> bool:
+        """Whether other Tasks were within its reach than are within that of new workers."""
+        if self.revision is None or present is None:
+            return False
+        return self.revision.reach != present.reach
 
     @property
     def sending(self) -> bool:

@@ -427,7 +427,7 @@ def test_wait_for_ready(pools: Pools, control_plane: Cluster, namespace: str) ->
     pools.create(pool())
     pools.replace_status("a100", story().to_body())
     said = control_plane.kubectl(
-        "wait", "--for=condition=Ready", "computepool/a100", "-n", namespace, "--timeout=5s"
+        "wait", "--for=condition=Ready", "computepool/a100", "-n", namespace, "--timeout=60s"
     )
     assert "condition met" in said
 

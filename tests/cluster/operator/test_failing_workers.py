@@ -12,7 +12,7 @@ from cluster.operator.kube import Body
 from cluster.operator.world import World
 
 from computepool_api.outcomes import Outcome
-from computepool_operator.names import POISON_ANNOTATION
+from computepool_operator.names import POISON_ANNOTATION, REVISION_LABEL
 from computepool_operator.reading import read_worker
 from computepool_operator.workers import Worker
 
@@ -248,6 +248,22 @@ def test_failures_in_a_row_open_the_circuit_until_a_person_or_a_canary_closes_it
     world.kubelet.finish(canary)
     world.workers(succeeded=1)
     world.until("it goes on", lambda: len(world.created()) == 5)
+
+
+def test_a_corrected_spec_closes_the_circuit(world: World) -> None:
+    world.admin.add_tasks(1)
+    world.create_pool(maxComputeServices=1)
+    fail(world, 3)
+    world.ready_for("WorkersFailing")
+    before = world.status()["workerRevision"]
+    world.change_pool(worker={"image": "registry.example.org/worker:v2"})
+    world.new_pods(1)
+    world.until("it is closed", lambda: not world.status()["circuit"]["open"])
+    world.until("the server is told", lambda: world.admin.managers()[0].status == "OK")
+    assert world.status()["consecutiveFailures"] == 0
+    revisions = [job["metadata"]["labels"][REVISION_LABEL] for job in world.jobs()]
+    assert revisions[:-1] == [before] * len(revisions[:-1])
+    assert revisions[-1] == world.status()["workerRevision"] != before
 
 
 def test_one_canary_is_tried_when_the_pause_is_over(world: World) -> None:

@@ -186,6 +186,21 @@ def test_an_image_that_cannot_be_pulled_is_shown_with_kubernetes_words(world: Wo
     assert len(world.created()) == 1
 
 
+def test_workers_that_are_held_up_go_when_the_spec_is_corrected(world: World) -> None:
+    world.admin.add_tasks(2)
+    world.create_pool()
+    for pod in world.new_pods(2):
+        world.kubelet.fail_to_pull(pod)
+    world.until("the words", lambda: "2 workers can't start" in world.status()["message"])
+    world.change_pool(worker={"image": "registry.example.org/worker:v2"})
+    world.new_jobs(4)
+    pods = world.new_pods(2)
+    images = {(world.pod(pod) or {})["spec"]["containers"][0]["image"] for pod in pods}
+    assert images == {"registry.example.org/worker:v2"}
+    assert world.most_active() == 2
+    assert world.status()["consecutiveFailures"] == 0
+
+
 def test_workers_that_never_started_go_once_no_task_is_left_for_them(world: World) -> None:
     tasks = world.admin.add_tasks(2)
     world.create_pool()

@@ -14,6 +14,7 @@ from computepool_api.outcomes import Outcome, TerminationMessage
 from computepool_operator.memory import Memory
 from computepool_operator.plan import Observation, Plan, Unknown, plan
 from computepool_operator.pool import PoolSpec
+from computepool_operator.revision import Revision
 from computepool_operator.workers import Departed, Ending, Worker, WorkerState
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -50,6 +51,7 @@ def make_worker(
     lingering_end: WorkerState | None = None,
     suspended: bool = False,
     released_at: datetime | None = None,
+    revision: Revision | None = None,
 ) -> Worker:
     """A worker of a state, with the fields that a worker of that state has.
 
@@ -77,6 +79,7 @@ def make_worker(
         ending=ending if has_ended else None,
         message=None if outcome is None else TerminationMessage(outcome, task),
         lingering_end=lingering_end,
+        revision=revision,
     )
 
 

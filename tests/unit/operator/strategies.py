@@ -21,6 +21,7 @@ from computepool_operator.memory import Backoff, Crashes, Halt, Memory, Quaranti
 from computepool_operator.plan import Observation, Unknown
 from computepool_operator.pool import PoolSpec
 from computepool_operator.reasons import HEALTH, Reason
+from computepool_operator.revision import Revision, revision_of
 from computepool_operator.workers import Departed, Ending, Worker, WorkerState
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ def worker_like(name: str, like: int) -> Worker:
         node=NODES[int(name[1:]) % len(NODES)],
         ending=ending,
         trouble="Unschedulable: no GPU" if state is WorkerState.PENDING and ago else "",
+        revision=REVISIONS[like % len(REVISIONS)],
     )
 
 
@@ -160,6 +162,9 @@ BACKOFFS = [
 HALTS = [Halt(generation, "told to", NOON - timedelta(hours=2)) for generation in (1, 2)]
 REPORTED = [None, *(NOON - ago for ago in HOURS_AGO)]
 RESUME = ["", "", "", "now", "again"]
+PRESENT = revision_of(make_spec())
+FORMER = Revision("former", PRESENT.reach)
+REVISIONS = [None, PRESENT, PRESENT, FORMER]
 QUARANTINES = [
     Quarantine(node, "unfit", NOON - timedelta(hours=1), NOON + timedelta(minutes=minutes))
     for node, minutes in zip(NODES, (-1, 0, 30), strict=True)
@@ -189,8 +194,16 @@ def memories(draw: st.DrawFn, fleet: tuple[Worker, ...] = ()) -> Memory:
         [None] * 168 + BACKOFFS,
     )
     some = range(8)
-    halt, reported, resume, nodes, crashed, counted, unclaimed = choose(
-        draw, [*[None] * 8, *HALTS], REPORTED, [None, *RESUME], some, some, some, [False, True]
+    halt, reported, resume, nodes, crashed, counted, unclaimed, revision = choose(
+        draw,
+        [*[None] * 8, *HALTS],
+        REPORTED,
+        [None, *RESUME],
+        some,
+        some,
+        some,
+        [False, True],
+        REVISIONS,
     )
     ended = [(worker.name, worker.end) for worker in fleet if worker.end is not None]
     return Memory(
@@ -203,6 +216,7 @@ def memories(draw: st.DrawFn, fleet: tuple[Worker, ...] = ()) -> Memory:
         halt=halt,
         reported_at=reported,
         resume=resume,
+        revision=revision,
         quarantined=members(QUARANTINES, nodes),
         crashes=tuple(
             replace(crash, in_a_row=bool(counted >> place & 1))

@@ -123,7 +123,7 @@ class TestOrphans:
             mirrored(api, on_change=lambda _uid: seen.set()) as cluster,
         ):
             await kube.put(f"{PODS}/{pod['metadata']['name']}", pod)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await seen.wait()
             assert len(cluster.orphaned_services(POOL.uid)) == at_work
             assert len(cluster.orphaned_pods(POOL.uid)) == unfinished

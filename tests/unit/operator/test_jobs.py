@@ -22,6 +22,7 @@ from computepool_operator.names import (
     service_prefix,
 )
 from computepool_operator.orders import NO_ORDERS, Orders
+from computepool_operator.revision import revision_of
 from computepool_worker.settings import Settings
 
 Body = dict[str, Any]
@@ -86,6 +87,12 @@ class TestJob:
         wanted = dict(part.split("=") for part in pool_selector(POOL.uid).split(","))
         for labels in (job()["metadata"]["labels"], pod_template()["metadata"]["labels"]):
             assert wanted.items() <= labels.items()
+
+    def test_job_and_pod_say_of_which_revision_they_are(self) -> None:
+        for labels in (job()["metadata"]["labels"], pod_template()["metadata"]["labels"]):
+            assert labels["compute.alchemiscale.org/worker-revision"] == str(
+                revision_of(make_spec())
+            )
 
     def test_it_says_of_which_generation_of_the_pool_it_is(self) -> None:
         annotations = job()["metadata"]["annotations"]

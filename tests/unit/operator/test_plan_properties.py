@@ -7,11 +7,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.operator.builders import NOON, make_worker
-from unit.operator.strategies import PREFIX, situations
+from unit.operator.strategies import FORMER, PREFIX, PRESENT, situations
 
 from computepool_api.models import OkInstruction, ShutdownInstruction, SkipInstruction
 from computepool_api.outcomes import Outcome
 from computepool_operator.blame import Blame, blame
+from computepool_operator.judging import forgive
 from computepool_operator.memory import Memory
 from computepool_operator.plan import (
     MANAGER_EXPIRY,
@@ -201,7 +202,7 @@ def test_a_node_that_is_to_blame_is_quarantined_at_once_and_once(situation: Situ
     assert len(set(nodes)) == len(nodes)
     for worker in observation.workers:
         new = worker.end is not None and (worker.name, worker.end) not in memory.judged
-        if new and blame(worker) is Blame.NODE:
+        if new and blame(worker) is Blame.NODE and not worker.is_former(PRESENT):
             assert worker.node in nodes
 
 
@@ -250,6 +251,28 @@ def test_a_new_word_of_a_person_frees_the_pool(situation: Situation) -> None:
         ends = sum(worker.end is not None for worker in observation.workers)
         assert memory.consecutive_failures <= ends + len(memory.given_up)
         assert memory.halt is None or isinstance(observation.instruction, ShutdownInstruction)
+
+
+@given(situations())
+def test_a_corrected_spec_frees_the_pool(situation: Situation) -> None:
+    spec, observation, memory = situation
+    decided = planned((spec, observation, replace(memory, revision=FORMER)))
+    clean = replace(forgive(memory), revision=PRESENT)
+    assert decided == planned((spec, observation, clean))
+
+
+@given(situations())
+def test_the_end_of_a_former_worker_is_held_against_nobody(situation: Situation) -> None:
+    spec, observation, memory = situation
+    ended = [w for w in observation.workers if w.end is not None]
+    former = [replace(w, revision=FORMER) for w in ended]
+    others = [w for w in observation.workers if w.end is None]
+    decided = planned((spec, replace(observation, workers=(*former, *others)), memory))
+    without = planned((spec, replace(observation, workers=tuple(others)), memory))
+    told = ("failing", "consecutive_failures", "quarantined", "crashes", "futile")
+    assert [getattr(decided.memory, name) for name in told] == [
+        getattr(without.memory, name) for name in told
+    ]
 
 
 @given(situations())

@@ -35,7 +35,9 @@ from unit.operator.objects import (
 
 from computepool_api.outcomes import Outcome
 from computepool_operator.blame import Blame, blame
+from computepool_operator.names import REVISION_LABEL
 from computepool_operator.reading import departed, parse_time, read_worker
+from computepool_operator.revision import Revision
 from computepool_operator.roster import Roster
 from computepool_operator.workers import Worker, WorkerState
 
@@ -205,6 +207,14 @@ class TestStarted:
         self, pod: Body, started: bool
     ) -> None:
         assert read_worker(job_object(), pod).started is started
+
+
+def test_a_worker_says_of_which_revision_it_is() -> None:
+    job = job_object()
+    assert read_worker(job, None).revision is None
+    job["metadata"]["labels"][REVISION_LABEL] = "0a1b2c3d4e-5f6a7b8c9d"
+    for pod in (None, running()):
+        assert read_worker(job, pod).revision == Revision("0a1b2c3d4e", "5f6a7b8c9d")
 
 
 class TestTrouble:

@@ -12,6 +12,7 @@ from computepool_operator.memory import Backoff, Crashes, Halt, Memory, Quaranti
 from computepool_operator.plan import Verdict
 from computepool_operator.pool import Condition, PoolStatus
 from computepool_operator.reasons import HEALTH, Health, Reason
+from computepool_operator.revision import Revision
 from computepool_operator.status import (
     Facts,
     build_status,
@@ -284,6 +285,7 @@ def memories(draw: st.DrawFn) -> Memory:
         failing=draw(st.sampled_from([None, failing])),
         reported_at=draw(st.none() | times),
         resume=draw(st.none() | texts),
+        revision=draw(st.sampled_from([None, Revision("0a1b2c3d4e", "5f6a7b8c9d")])),
         quarantined=tuple(
             Quarantine(node, draw(texts), NOON + since * SECOND, draw(times))
             for node, since in draw(st.sampled_from([(), NODES[:1], NODES]))

@@ -125,7 +125,7 @@ class TestSweep:
             Fault("DELETE", f"/{objects.JOB}", 500),
         ]
         task = asyncio.create_task(keep_sweeping(scene.cluster))
-        async with asyncio.timeout(5), scene.kube.news:
+        async with asyncio.timeout(30), scene.kube.news:
             await scene.kube.news.wait_for(lambda: not scene.kube.named("jobs"))
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -36,7 +36,7 @@ async def client(server: Running) -> AsyncIterator[httpx.AsyncClient]:
 @contextlib.asynccontextmanager
 async def logged_in(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client with a token."""
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=5) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
         answer = await client.post("/token", data={"username": "me", "password": "key"})
         client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         yield client
