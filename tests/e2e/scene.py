@@ -50,7 +50,9 @@ class Scene:
         found: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-ojson"))
         return found
 
-    def apply_pool(self, *, worker: dict[str, Any] | None = None, **spec: Any) -> None:
+    def apply_pool(
+        self, *, worker: dict[str, Any] | None = None, image: str = STANDIN_TAG, **spec: Any
+    ) -> None:
         """Apply the pool `a100` for 4 GPUs, with the given fields of its spec."""
         pool: dict[str, Any] = {
             "apiVersion": "compute.alchemiscale.org/v1alpha1",
@@ -65,7 +67,7 @@ class Scene:
                 **spec,
             },
         }
-        pool = pools.pointed_at(pool, url=self.server.url, image=STANDIN_TAG, secret=SECRET)
+        pool = pools.pointed_at(pool, url=self.server.url, image=image, secret=SECRET)
         pools.apply(self.cluster, self.namespace, pool)
 
     def pool(self) -> dict[str, Any]:

@@ -40,7 +40,8 @@ LANES = (
         cluster=False,
     ),
     Lane("processes", ("processes",), cluster=False),
-    Lane("unit", ("unit", "contract", "long"), cluster=False),
+    Lane("planner", ("unit/operator", "long"), cluster=False),
+    Lane("unit", ("unit", "contract"), cluster=False),
 )
 
 
