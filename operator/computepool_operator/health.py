@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
+
+logger = logging.getLogger(__name__)
 
 
 class HealthServer:
@@ -36,6 +39,8 @@ class HealthServer:
 
     async def _live(self, _request: web.Request) -> web.Response:
         if stuck := self._stuck():
+            # The kubelet keeps the answer to itself.
+            logger.error("cycles do not end", extra={"pools": list(stuck)})
             return web.Response(status=503, text=f"cycles do not end: {', '.join(stuck)}\n")
         return web.Response(text="ok\n")
 

@@ -84,8 +84,8 @@ def build_job(
         "metadata": {
             "name": name,
             "namespace": pool.namespace,
-            "labels": labels,
-            "annotations": {GENERATION_ANNOTATION: str(pool.generation)},
+            "labels": {**spec.job.labels, **labels},
+            "annotations": {**spec.job.annotations, GENERATION_ANNOTATION: str(pool.generation)},
         },
         "spec": job_spec,
     }

@@ -402,7 +402,10 @@ def verdict_on(error: errors.ComputeAPIError) -> Verdict:
     return Verdict(reason, f"{error} {_FOR_PEOPLE.get(reason, '')}".rstrip())
 
 
-_TAKE_OVER = f"(To take the name over, annotate the pool with {RESUME_ANNOTATION}={STEAL}.)"
+_TAKE_OVER = (
+    f"(To take the name over, annotate the pool with {RESUME_ANNOTATION} and a value that it has "
+    f"not had and that begins with {STEAL}, such as {STEAL}-1.)"
+)
 
 # What the errors advise is for programs; where a person needs other words, these follow.
 _FOR_PEOPLE = {

@@ -355,7 +355,8 @@ def _size(
             Reason.WORKERS_FAILING,
             f"The last {memory.consecutive_failures} workers failed ({memory.last_failure}). The "
             f"server has been told ERROR. One worker tries again at {_time(retry_at)}. To go on at "
-            f"once, correct spec.worker or annotate the pool with {RESUME_ANNOTATION}=now.",
+            f"once, correct spec.worker, or annotate the pool with {RESUME_ANNOTATION} and a value "
+            "that it has not had, such as the time.",
         )
         on_trial = _has_canary(workers, memory.failing) or bool(unclaimed)
         create = int(now >= retry_at and not on_trial and num_tasks > 0 and room > 0)
@@ -364,7 +365,7 @@ def _size(
         reason = Verdict(
             Reason.NOTHING_CLAIMABLE,
             f"The server counts {_tasks(num_tasks)} as waiting, but workers find nothing to claim "
-            "(a hub or Task of weight 0, or scopesExclude). One worker tries again at "
+            "(a hub or Task of weight 0). One worker tries again at "
             f"{_time(memory.futile.retry_at)}.",
         )
         create = int(now >= memory.futile.retry_at and not unclaimed and room > 0)
@@ -481,7 +482,8 @@ def _shut_down(
     told = (
         f"The server shut this manager down ({message.rstrip('.') or 'no message'}): somebody "
         "else registered its name or an administrator removed it. Running workers finish, none is "
-        f"created. Annotate the pool with {RESUME_ANNOTATION}=now, or change its spec, to resume."
+        "created. To resume, change the pool's spec, or annotate it with "
+        f"{RESUME_ANNOTATION} and a value that it has not had, such as the time."
     )
     halt = Halt(generation=generation, message=told, since=now)
     return Plan(Verdict(Reason.SHUT_DOWN_BY_SERVER, told), replace(memory, halt=halt), counts)

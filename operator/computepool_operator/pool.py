@@ -30,7 +30,13 @@ from computepool_operator.amount import (
     parse_amount,
 )
 from computepool_operator.crd.markers import VALIDATIONS, AtMost, Keywords, Rule
-from computepool_operator.crd.pod_schemas import POD_TEMPLATE, RESOURCES, SPOOL
+from computepool_operator.crd.pod_schemas import (
+    JOB_ANNOTATIONS,
+    JOB_LABELS,
+    POD_TEMPLATE,
+    RESOURCES,
+    SPOOL,
+)
 from computepool_operator.duration import DURATION_PATTERN, format_duration, parse_duration
 
 GROUP: Final = "compute.alchemiscale.org"
@@ -418,6 +424,13 @@ class JobSpec(_Model):
     """Time after which Kubernetes ends a Job, whatever it does; the Task that it held goes back to
     waiting. Absent: a worker may take as long as its Task does."""
 
+    labels: Annotated[dict[str, str], Keywords(JOB_LABELS)] = {}
+    """Labels that the Jobs get besides the operator's, such as kueue.x-k8s.io/queue-name, by which
+    Kueue knows the queue. Labels of the pods are given in worker.podTemplate."""
+
+    annotations: Annotated[dict[str, str], Keywords(JOB_ANNOTATIONS)] = {}
+    """Annotations that the Jobs get besides the operator's."""
+
     keep_succeeded: Annotated[int, Field(ge=0, le=1000)] = 3
     """Succeeded Jobs that are kept, with their logs; older ones are removed."""
 
@@ -442,7 +455,7 @@ class FailurePolicySpec(_Model):
 
     retry_after: Annotated[Duration, _duration("10s", "24h")] = timedelta(minutes=10)
     """Time after which a pool that stopped because of maxConsecutiveFailures tries one worker. It
-    doubles with each attempt that fails."""
+    doubles with each attempt that fails, up to an hour, or to retryAfter if that is longer."""
 
 
 class PoolSpec(_Model):
@@ -571,7 +584,7 @@ class TasksStatus(_Model):
     count."""
 
     unclaimable: Annotated[int, Field(ge=0)] = 0
-    """How many of them no worker could claim (a hub or Task of weight 0, or excluded scopes)."""
+    """How many of them no worker could claim (a hub or Task of weight 0)."""
 
 
 class WorkersStatus(_Model):
@@ -584,7 +597,7 @@ class WorkersStatus(_Model):
     """On a node, and have not claimed a Task yet."""
 
     running: Annotated[int, Field(ge=0)] = 0
-    """Hold a Task: their pods are Ready."""
+    """Hold a Task, their pods being Ready; or have ended, and their pods are not gone yet."""
 
     active: Annotated[int, Field(ge=0)] = 0
     """All that have not finished; never more than maxComputeServices."""
@@ -682,8 +695,8 @@ class PoolStatus(_Model):
         AtMost(16),
         Keywords({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = ()
-    """Ready: the pool does its work. Registered: the server knows its manager. Reconciling: a
-    change is being carried out. Stalled: a person is needed. Saturated: as many workers as
+    """Ready: the pool does its work. Registered: the server knows its manager. Reconciling: it
+    waits for what passes by itself. Stalled: a person is needed. Saturated: as many workers as
     allowed."""
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None
@@ -735,10 +748,11 @@ class PoolStatus(_Model):
     compute.alchemiscale.org/worker-revision."""
 
     consecutive_empty_claims: Annotated[int, Field(ge=0)] = 0
-    """Workers in a row that found nothing to claim although the server counted Tasks."""
+    """Pauses in a row because workers found nothing to claim although the server counted Tasks.
+    Each is twice as long as the one before, up to an hour."""
 
     backoff_until: Timestamp | None = None
-    """Until when no Jobs are created because workers found nothing to claim."""
+    """Until when tasks.unclaimable cause no Jobs. Other Tasks get theirs."""
 
     circuit: CircuitStatus = CircuitStatus()
     """The circuit breaker: open after failurePolicy.maxConsecutiveFailures."""

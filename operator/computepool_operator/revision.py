@@ -42,9 +42,9 @@ def revision_of(spec: PoolSpec) -> Revision:
     the same.
     """
     body = spec.model_dump(mode="json", exclude_defaults=True)
-    deadline = (body.get("job") or {}).get("activeDeadline")
+    job = _only(body.get("job") or {}, "activeDeadline", "labels", "annotations")
     return Revision(
-        form=_digest({"activeDeadline": deadline, **_only(body, "computeAPI", "worker")}),
+        form=_digest({"job": job, **_only(body, "computeAPI", "worker")}),
         reach=_digest(_only(body, "scopes", "scopesExclude", "protocols")),
     )
 

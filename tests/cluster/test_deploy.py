@@ -22,7 +22,8 @@ from simulator.process import SimulatorProcess
 from testcluster import kubeconfig
 from testcluster.cluster import Cluster
 from testcluster.errors import TestClusterError
-from written.manifests import DEPLOY, EXAMPLES, OVERLAYS, ROOT, is_pool, read
+from testcluster.processes import wait_until
+from written.manifests import DEPLOY, EXAMPLES, OVERLAYS, ROOT, is_overlay_part, is_pool, read
 from written.pages import PAGES, Page, page, pools_in
 
 pytestmark = pytest.mark.cluster
@@ -213,6 +214,62 @@ def test_the_overlay_that_the_documentation_shows_takes_its_own_image(
     (image,) = yaml.safe_load(block.text)["images"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == f"{image['newName']}:{image['newTag']}"
+
+
+PARTS = [
+    document
+    for block in page("docs/install.md").blocks("yaml")
+    for document in read(block.text)
+    if is_overlay_part(document) and "kind" not in document
+]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: "-".join(part))
+def test_what_the_documentation_adds_to_an_overlay_is_admitted(
+    installed: Cluster, tmp_path: Path, part: dict[str, Any]
+) -> None:
+    (tmp_path / "alchemiscale-computepool").symlink_to(ROOT)
+    mine = tmp_path / "my-cluster"
+    mine.mkdir()
+    base = "overlays/single-namespace" if "namespace" in part else "base"
+    kustomization = {"resources": [f"../alchemiscale-computepool/deploy/{base}"], **part}
+    (mine / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    objects = render(installed, mine)
+    assert objects != render(installed, DEPLOY / base)
+    ensure_namespace(installed, "alchemiscale")
+    apply(installed, objects, "--dry-run=server", "--validate=strict", "--server-side")
+
+
+def test_the_second_instance_goes_where_the_first_is(installed: Cluster, tmp_path: Path) -> None:
+    (part,) = [part for part in PARTS if "components" in part]
+    (tmp_path / "alchemiscale-computepool").symlink_to(ROOT)
+    mine = tmp_path / "my-cluster"
+    mine.mkdir()
+    resources = ["../alchemiscale-computepool/deploy/overlays/single-namespace"]
+    (mine / "kustomization.yaml").write_text(yaml.safe_dump({"resources": resources, **part}))
+    objects = render(installed, mine)
+    assert {thing["metadata"]["namespace"] for thing in objects} == {"alchemiscale"}
+    (budget,) = [thing for thing in objects if thing["kind"] == "PodDisruptionBudget"]
+    (deployment,) = [thing for thing in objects if thing["kind"] == "Deployment"]
+    assert deployment["spec"]["replicas"] == 2
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+
+
+def test_whoever_may_view_or_edit_a_namespace_may_do_the_same_to_its_pools(
+    installed: Cluster, namespace: str
+) -> None:
+    looks = [(verb, POOLS) for verb in ("get", "list", "watch")]
+    edits = [(verb, POOLS) for verb in ("create", "update", "patch", "delete")]
+    edits += [("patch", f"{POOLS}/scale")]
+    for role, allowed in {"view": looks, "edit": [*looks, *edits]}.items():
+        binding = ["--clusterrole", role, "--user", f"{role}er", f"--namespace={namespace}"]
+        installed.kubectl("create", "rolebinding", role, *binding)
+
+        def agrees(role: str = role, allowed: list[Right] = allowed) -> bool:
+            rights = [*looks, *edits, ("patch", f"{POOLS}/status")]
+            return allowed_of(installed, f"{role}er", rights, namespace) == allowed
+
+        wait_until(agrees, f"the rights of {role}", timeout=60)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -29,6 +29,11 @@ def is_pool(document: object) -> bool:
     return isinstance(document, dict) and document.get("kind") == KIND
 
 
+def is_overlay_part(document: object) -> bool:
+    """Whether it is what is to be added to an overlay's kustomization.yaml."""
+    return isinstance(document, dict) and bool(document.keys() & {"patches", "components"})
+
+
 def complaints(pool: Manifest) -> list[str]:
     """Say what is wrong with a pool, as far as that can be told without an API server.
 

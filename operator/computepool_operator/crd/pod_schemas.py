@@ -198,15 +198,28 @@ def _texts(description: str, *rules: Rule) -> dict[str, Any]:
     }
 
 
+_NOT_THE_OPERATORS: Final = Rule(
+    f"self.all(name, !(name in {list(_OPERATORS_LABELS)}))",
+    f"{' and '.join(_OPERATORS_LABELS)} are the operator's own: use other labels",
+)
+
+JOB_LABELS: Final = _texts(
+    "",
+    _NOT_THE_OPERATORS,
+    Rule(
+        "self.all(name, self[name].matches(r'^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'))",
+        "values of labels are letters, digits, '-', '_' and '.', and begin and end with a letter or"
+        " digit",
+    ),
+) | {"additionalProperties": {"type": "string", "maxLength": 63}}
+JOB_ANNOTATIONS: Final = _texts("")
+
 _METADATA: Final = _open_object(
     description="Labels and annotations that the pods get besides the operator's.",
     properties={
         "labels": _texts(
             "Labels of the pods.",
-            Rule(
-                f"self.all(name, !(name in {list(_OPERATORS_LABELS)}))",
-                f"{' and '.join(_OPERATORS_LABELS)} are the operator's own: use other labels",
-            ),
+            _NOT_THE_OPERATORS,
             Rule(
                 "self.all(name, !name.startsWith('batch.kubernetes.io/')"
                 " && !(name in ['job-name', 'controller-uid']))",

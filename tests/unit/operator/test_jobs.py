@@ -98,6 +98,17 @@ class TestJob:
         annotations = job()["metadata"]["annotations"]
         assert annotations == {"compute.alchemiscale.org/pool-generation": "3"}
 
+    def test_labels_and_annotations_are_added_and_the_operators_stay(self) -> None:
+        more = {
+            "labels": {"kueue.x-k8s.io/queue-name": "gpus"},
+            "annotations": {"example.org/note": "yes"},
+        }
+        metadata, plain = job(job=more)["metadata"], job()["metadata"]
+        assert metadata["labels"].items() >= more["labels"].items()
+        assert metadata["labels"].keys() - more["labels"].keys() == plain["labels"].keys()
+        assert metadata["annotations"] == {**plain["annotations"], **more["annotations"]}
+        assert "kueue.x-k8s.io/queue-name" not in pod_template(job=more)["metadata"]["labels"]
+
     def test_a_deadline_is_in_seconds(self) -> None:
         assert job(job={"active_deadline": "90m"})["spec"]["activeDeadlineSeconds"] == 5400
         assert "activeDeadlineSeconds" not in job()["spec"]

@@ -106,7 +106,7 @@ class TestShutdown:
     def test_the_message_says_what_happened_and_how_to_resume(self) -> None:
         decided = plan_once(SHUTDOWN, memory=reported(SECOND))
         assert "(this manager is not registered)" in decided.verdict.message
-        assert "to resume" in decided.verdict.message
+        assert "To resume" in decided.verdict.message
 
     def test_a_halted_pool_stays_so_whatever_is_observed(self) -> None:
         pool = PlannedPool(generation=3)

@@ -57,6 +57,8 @@ def test_the_defaults_are_those_of_the_design() -> None:
         "job": {
             "startup_deadline": timedelta(minutes=30),
             "active_deadline": None,
+            "labels": {},
+            "annotations": {},
             "keep_succeeded": 3,
             "keep_failed": 10,
         },

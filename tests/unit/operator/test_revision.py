@@ -20,6 +20,7 @@ BEFORE = revision_of(make_spec())
         {"compute_api": {"url": "https://other.example.org"}},
         {"compute_api": {"credentials_secret_ref": {"name": "other"}}},
         {"job": {"active_deadline": "12h"}},
+        {"job": {"labels": {"kueue.x-k8s.io/queue-name": "gpus"}}},
     ],
 )
 def test_what_a_worker_is_made_from(change: dict[str, Any]) -> None:
