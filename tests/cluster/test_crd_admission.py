@@ -441,7 +441,7 @@ def test_wait_for_ready(pools: Pools, control_plane: Cluster, namespace: str) ->
         ("computepool.spec.worker", "Tasks that a worker claims at once."),
         ("computepool.spec.worker.spool", "persistentVolumeClaim"),
         ("computepool.spec.worker.podTemplate.spec", "Any field of a PodSpec"),
-        ("computepool.status.workers", "their pods are Ready"),
+        ("computepool.status.workers", "their pods being Ready"),
         ("computepool.status.conditions.reason", "from the closed list in the runbook"),
     ],
 )
