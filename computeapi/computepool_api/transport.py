@@ -36,7 +36,8 @@ from computepool_api.models import parse_strings
 from computepool_api.scope import Scope
 from computepool_api.secrecy import Secret, login_form
 from computepool_api.tokens import Token, TokenKeeper, read_token
-from computepool_api.wire import Outgoing, Verify, Wire
+from computepool_api.trust import Verify
+from computepool_api.wire import Outgoing, Wire
 
 USER_AGENT: Final = f"computepool/{__version__} (alchemiscale compute API client)"
 
@@ -50,7 +51,8 @@ class ComputeAPI:
     `url` may carry a path prefix. `verify` is True for the usual trust (certifi's, or that of the
     variables SSL_CERT_FILE and SSL_CERT_DIR), the path of a CA bundle, an SSL context, or False.
     `patience` is a factor to the time that answers may take.
-    Raises ValueError for a URL or a bundle of no use.
+    Raises ValueError for a URL, a bundle, a proxy or a variable of no use. A bundle that has been
+    replaced is read when a certificate is not trusted, before the next try.
 
     Every call raises subclasses of `ComputeAPIError` only. One that is cancelled may have been
     carried out by the server.

@@ -1,4 +1,4 @@
-"""One HTTP request and what comes of it, as a value. The only module that calls httpx.
+"""One HTTP request and what comes of it, as a value. The only module that sends with httpx.
 
 Nothing of httpx leaves this module: its exceptions carry the request, and with it the token. So a
 failed try is returned, not raised.
@@ -10,10 +10,9 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -22,9 +21,10 @@ import httpx
 from computepool_api.answers import Answer, NoAnswer, read_answer
 from computepool_api.bodies import DamagedBodyError, FileBody, unzip
 from computepool_api.endpoints import Endpoint, Happening
+from computepool_api.proxies import proxy_for
 from computepool_api.secrecy import Secret
+from computepool_api.trust import Trust, Verify
 
-Verify = bool | str | ssl.SSLContext
 Sink = Callable[[AsyncGenerator[bytes]], Awaitable[None]]
 
 _CONNECT: Final = 10.0
@@ -58,30 +58,19 @@ class Wire:
     def __init__(self, url: str, *, verify: Verify, user_agent: str, patience: float) -> None:
         self.url = normalise_url(url)
         self._patience = patience
-        headers = {
+        self._headers = {
             "User-Agent": user_agent,
             "Accept-Encoding": "gzip",
             "Accept": "application/json",
         }
-        context = _tls(verify) if self.url.startswith("https:") else False
-        self._kept, self._single_use = (
-            httpx.AsyncClient(
-                headers=headers,
-                verify=context,
-                limits=httpx.Limits(
-                    max_connections=_MAX_CONNECTIONS,
-                    max_keepalive_connections=kept,
-                    keepalive_expiry=_KEEP_ALIVE,
-                ),
-                follow_redirects=False,
-            )
-            for kept in (_MAX_CONNECTIONS, 0)
-        )
+        self._trust = Trust(verify) if self.url.startswith("https:") else None
+        self._kept, self._single_use = self._new_clients()
+        self._retired: list[httpx.AsyncClient] = []
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._kept.aclose()
-        await self._single_use.aclose()
+        for client in (self._kept, self._single_use, *self._retired):
+            await client.aclose()
 
     async def attempt(
         self, endpoint: Endpoint, outgoing: Outgoing, token: Secret | None
@@ -112,10 +101,45 @@ class Wire:
                 finally:
                     await response.aclose()
         except (httpx.TransportError, ssl.SSLError, TimeoutError, DamagedBodyError) as error:
+            self._renew_trust(error)
             return NoAnswer(progress.sort(error), f"{self.url}: {_story(error, endpoint)}")
         finally:
             if pieces is not None:
                 await pieces.aclose()
+
+    def _renew_trust(self, error: Exception) -> None:
+        """After a certificate that is not trusted: use the CA bundle that lies there by now."""
+        if self._trust is None or not any(
+            isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)
+        ):
+            return
+        if self._trust.renew():
+            # Other requests may be under way on these, a push among them: they are not closed yet.
+            self._retired += (self._kept, self._single_use)
+            self._kept, self._single_use = self._new_clients()
+
+    def _new_clients(self) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
+        return self._new_client(_MAX_CONNECTIONS), self._new_client(0)
+
+    def _new_client(self, kept: int) -> httpx.AsyncClient:
+        setting = proxy_for(self.url, os.environ)
+        try:
+            return httpx.AsyncClient(
+                headers=self._headers,
+                verify=False if self._trust is None else self._trust.context,
+                proxy=None if setting is None else setting.url.reveal(),
+                trust_env=False,
+                limits=httpx.Limits(
+                    max_connections=_MAX_CONNECTIONS,
+                    max_keepalive_connections=kept,
+                    keepalive_expiry=_KEEP_ALIVE,
+                ),
+                follow_redirects=False,
+            )
+        except (ValueError, httpx.InvalidURL):
+            if setting is None:
+                raise
+            raise setting.refused() from None
 
 
 class _Progress:
@@ -218,12 +242,14 @@ def normalise_url(url: str) -> str:
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
-    except ValueError:
+        httpx.URL(url.strip())
+    except (ValueError, httpx.InvalidURL):
         raise ValueError("the URL of the compute API cannot be read") from None
-    if parts.username is not None or parts.password is not None:
+    # Also behind the host: a password with a slash in it ends the host's part early.
+    if "@" in url:
         raise ValueError(
-            "the URL of the compute API carries a user name or a password: credentials belong in "
-            "the Secret"
+            "the URL of the compute API has an @, as one with a user name or a password has: "
+            "credentials belong in the Secret"
         )
     if parts.scheme not in ("http", "https") or not host or port == 0:
         raise ValueError(
@@ -233,23 +259,6 @@ def normalise_url(url: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError(f"{url!r} has a query or fragment, which a base URL cannot have")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def _tls(verify: Verify) -> ssl.SSLContext:
-    """Build the TLS settings: the system's trust, a CA bundle, or none for `False`.
-
-    Raises ValueError when the bundle cannot be read.
-    """
-    if isinstance(verify, str):
-        place = Path(verify)
-        try:
-            if place.is_dir():
-                return ssl.create_default_context(capath=verify)
-            return ssl.create_default_context(cafile=verify)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise ValueError(f"the CA bundle {verify} cannot be used: {reason}") from None
-    return httpx.create_ssl_context(verify)
 
 
 def _story(error: Exception, endpoint: Endpoint) -> str:
@@ -279,8 +288,7 @@ def _story(error: Exception, endpoint: Endpoint) -> str:
 
 def _why_no_connection(error: BaseException) -> str:
     """Find the system's word for a failed connection beneath the layers around it."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"the certificate of the server is not trusted ({cause.verify_message}): name the "
@@ -292,6 +300,13 @@ def _why_no_connection(error: BaseException) -> str:
             # asyncio puts a text of its own for the system's; those of name resolution are < 0.
             number = cause.errno or 0
             return f"no connection ({os.strerror(number) if number > 0 else cause.strerror})"
+    return "no connection"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Give an error and what lies beneath it, one after the other."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
         inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
         cause = inner or cause.__cause__ or cause.__context__
-    return "no connection"

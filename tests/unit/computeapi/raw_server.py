@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -115,11 +116,13 @@ class RawServer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def running(self, port: int = 0) -> AsyncIterator["RawServer"]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+    async def running(
+        self, port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator["RawServer"]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", port, ssl=tls)
         self._server = server
         self.port = server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         try:
             yield self
         finally:

@@ -4,14 +4,18 @@ import asyncio
 import gzip
 import json
 import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from unit.computeapi.helpers import IDENTITY, MakeAPI
 from unit.computeapi.raw_server import (
+    HANG,
     End,
     RawServer,
     Reply,
+    Request,
     http,
     jwt,
     ok,
@@ -31,6 +35,7 @@ from simulator.simulator import Options, Simulator
 from testcluster.pki import Authority, new_authority
 
 INFORM = Outgoing("/info")
+API = {"api": "AlchemiscaleComputeAPI"}
 IDENTITIES = [Identity(IDENTITY.identifier, IDENTITY.key, ("*-*-*",))]
 
 
@@ -64,6 +69,11 @@ def test_base_urls(given: str, kept: str) -> None:
         ("https://me:secret@host", "user name or a password"),
         ("https://secret@host", "user name or a password"),
         ("https://:secret@host", "user name or a password"),
+        ("https://me:se/cret@host", "cannot be read"),
+        ("https://me/secret@host", "user name or a password"),
+        ("https:/me:secret@host", "user name or a password"),
+        ("https://ho#st:secret@host", "user name or a password"),
+        ("https://" + "ü" * 80, "cannot be read"),
         ("https://me:secret@host:port", "cannot be read"),
     ],
 )
@@ -209,6 +219,100 @@ async def test_the_ca_of_a_private_deployment(
             await make_api(server.url.replace("https:", "http:")).check()
 
 
+@dataclass
+class Rotation:
+    """A server of a private authority that is replaced, and the bundle that clients read."""
+
+    server: RawServer
+    tls: ssl.SSLContext
+    bundle: Path
+    old: Authority
+    new: Authority
+
+    def serve(self, authority: Authority) -> None:
+        pair = authority.issue("rotating", user="server", hosts=["127.0.0.1"])
+        self.tls.load_cert_chain(pair.certificate, pair.key)
+
+    def trust(self, authority: Authority) -> None:
+        """Put another file in the bundle's place, as the kubelet does."""
+        file = self.bundle.with_suffix(".new")
+        file.write_bytes(authority.pair.certificate.read_bytes())
+        file.replace(self.bundle)
+
+
+@pytest.fixture
+async def rotation(
+    authority: Authority, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Rotation]:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    old = new_authority(tmp_path_factory.mktemp("old"))
+    server = RawServer()
+    found = Rotation(server, tls, tmp_path / "ca.crt", old, authority)
+    found.serve(old)
+    found.trust(old)
+    # So each call makes a connection of its own.
+    server.replies = [ok(API, headers=["Connection: close"])]
+    async with server.running(tls=tls):
+        yield found
+
+
+async def test_a_bundle_that_is_replaced_is_read_at_the_next_try(
+    rotation: Rotation, make_api: MakeAPI, pauses: list[float]
+) -> None:
+    api = make_api(rotation.server.url, verify=str(rotation.bundle))
+    await api.ping()
+    rotation.serve(rotation.new)
+    with pytest.raises(Unavailable, match="not trusted"):
+        await api.ping()
+    rotation.trust(rotation.new)
+    pauses.clear()
+    await api.ping()
+    assert len(pauses) == 1
+    await api.ping()
+    assert len(pauses) == 1
+    rotation.serve(rotation.old)
+    with pytest.raises(Unavailable, match="not trusted"):
+        await api.ping()
+
+
+async def test_a_bundle_that_is_just_being_replaced_is_read_later(
+    rotation: Rotation, make_api: MakeAPI
+) -> None:
+    api = make_api(rotation.server.url, verify=str(rotation.bundle))
+    rotation.serve(rotation.new)
+    rotation.bundle.unlink()
+    with pytest.raises(Unavailable, match="not trusted"):
+        await api.ping()
+    rotation.bundle.write_text("-----BEGIN CERTIF")
+    with pytest.raises(Unavailable, match="not trusted"):
+        await api.ping()
+    rotation.trust(rotation.new)
+    await api.ping()
+
+
+async def test_a_request_under_way_goes_on_when_the_bundle_is_replaced(
+    rotation: Rotation, make_api: MakeAPI
+) -> None:
+    arrived = asyncio.Event()
+
+    def reply(request: Request) -> Reply:
+        if request.target == "/info":
+            arrived.set()
+            return HANG
+        return ok(API)
+
+    rotation.server.replies = reply
+    api = make_api(rotation.server.url, verify=str(rotation.bundle))
+    async with asyncio.TaskGroup() as tasks:
+        under_way = tasks.create_task(api.exchange(INFO, INFORM))
+        await arrived.wait()
+        rotation.serve(rotation.new)
+        rotation.trust(rotation.new)
+        await api.ping()
+        assert not under_way.done()
+        under_way.cancel()
+
+
 async def test_a_certificate_of_another_host(authority: Authority, make_api: MakeAPI) -> None:
     pair = authority.issue("other", user="other", hosts=["elsewhere.example.org"])
     where = Addresses(certificate=pair.certificate, certificate_key=pair.key)
@@ -247,6 +351,20 @@ async def test_statuses_without_a_meaning_of_their_own(raw: RawServer, make_api:
     raw.token_replies = [status(422, [{"loc": ["body", "username"], "msg": "Field required"}])]
     with pytest.raises(InvalidRequest, match=r"body\.username: Field required"):
         await make_api(raw.url).check()
+
+
+async def test_authorities_that_the_environment_names_in_vain(
+    make_api: MakeAPI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(ValueError, match=r"^SSL_CERT_FILE cannot be used: No such file") as caught:
+        make_api("https://host")
+    assert str(file) not in str(caught.value)
+    file.write_text("no certificate")
+    with pytest.raises(ValueError, match=r"^SSL_CERT_FILE cannot be used: .*no certificate"):
+        make_api("https://host")
+    make_api("http://host")
 
 
 def test_a_bundle_that_is_not_there(make_api: MakeAPI, tmp_path: Path) -> None:
