@@ -196,7 +196,8 @@ def build(
         try:
             parsed[name] = parse(found)
         except ValueError as error:
-            shown = "" if name == "key" else f", not {found!r}"
+            secret = name == "key" or (name == "api_url" and "@" in str(found))
+            shown = "" if secret else f", not {found!r}"
             raise SettingsError(f"{source}: {name} must be {error}{shown}") from None
     missing = [_with_variable(name) for name in _REQUIRED if name not in parsed]
     if missing:
@@ -253,8 +254,11 @@ def _text(value: object) -> str:
 
 
 def _url(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
-        raise ValueError("a URL such as https://compute.alchemiscale.example.org")
+    # No @ at all: a slash in a password would end the host's part before it.
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/?#@]+[^\s?#@]*", value):
+        raise ValueError(
+            "a URL such as https://compute.alchemiscale.example.org, without user name or password"
+        )
     return value
 
 

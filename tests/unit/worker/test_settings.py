@@ -111,6 +111,24 @@ def test_an_invalid_value_is_refused_by_name(name: str, value: object, must_be: 
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:s3cret@host",
+        "https://s3cret@host",
+        "https://user:s3cr#t@host",
+        "https://user/s3cret@host",
+        "user:s3cret@host",
+        ["https://user:s3cret@host"],
+    ],
+)
+def test_a_url_with_a_password_is_refused_and_not_shown(url: object) -> None:
+    with pytest.raises(SettingsError, match="api_url must be a URL such as") as caught:
+        made(api_url=url)
+    assert "without user name or password" in str(caught.value)
+    assert "s3c" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "says"),
     [
         ("max_task", "did you mean 'max_tasks'?"),
