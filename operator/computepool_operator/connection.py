@@ -60,12 +60,7 @@ class Connection:
         wanted = (spec.url, bundle, credentials)
         if self._api is None or self._made_for != wanted:
             # The client there is stays, for `last`, until another has been made.
-            made = ComputeAPI(
-                spec.url,
-                lambda: credentials,
-                verify=_trust(spec, bundle),
-                user_agent=USER_AGENT,
-            )
+            made = _client(spec, bundle, credentials)
             await self.close()
             self._api, self._made_for = made, wanted
         return self._api
@@ -116,6 +111,16 @@ class Connection:
             message = f"{where} has no key {reference.key}: add the CA certificate in PEM form."
             raise NotConnected(Verdict(Reason.CA_BUNDLE_INVALID, message))
         return str(bundle)
+
+
+def _client(spec: ComputeAPISpec, bundle: str, credentials: Credentials) -> ComputeAPI:
+    trust = _trust(spec, bundle)
+    try:
+        return ComputeAPI(spec.url, lambda: credentials, verify=trust, user_agent=USER_AGENT)
+    except ValueError as error:
+        # The URL, or a variable of the operator's environment such as HTTPS_PROXY.
+        message = f"The operator cannot speak to the compute API: {error}."
+        raise NotConnected(Verdict(Reason.COMPUTE_API_UNAVAILABLE, message)) from None
 
 
 def _trust(spec: ComputeAPISpec, bundle: str) -> bool | ssl.SSLContext:

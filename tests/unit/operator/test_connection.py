@@ -130,6 +130,39 @@ class TestCredentials:
         assert "firsts-key" not in repr(vars(wire.connection))
 
 
+class TestSurroundings:
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [
+            ("HTTPS_PROXY", "http://user:12#s3cret@proxy:3128"),
+            ("ALL_PROXY", "socks5://user:s3cret@proxy:1080"),
+            ("SSL_CERT_FILE", "/s3cret"),
+        ],
+    )
+    async def test_a_variable_of_no_use_is_said_until_it_is_mended(
+        self, wire: Wire, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+    ) -> None:
+        private = make_spec(compute_api={"url": "https://compute.example.org"}).compute_api
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(NotConnected) as caught:
+            await wire.connection.prepare(private)
+        verdict = caught.value.verdict
+        assert verdict.reason is Reason.COMPUTE_API_UNAVAILABLE
+        assert f"{variable} cannot be used" in verdict.message
+        assert "s3c" not in verdict.message
+        monkeypatch.delenv(variable)
+        await wire.connection.prepare(private)
+
+    async def test_a_url_that_only_the_client_refuses_is_said_and_not_shown(
+        self, wire: Wire
+    ) -> None:
+        spec = make_spec(compute_api={"url": "https://user/s3cret@host"}).compute_api
+        with pytest.raises(NotConnected) as caught:
+            await wire.connection.prepare(spec)
+        assert "the URL of the compute API has an @" in caught.value.verdict.message
+        assert "s3cret" not in caught.value.verdict.message
+
+
 class TestLastWords:
     async def test_a_secret_that_is_gone_by_now_still_serves(self, wire: Wire) -> None:
         await wire.prepare()
