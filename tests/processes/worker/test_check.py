@@ -99,6 +99,37 @@ def test_what_is_wrong_is_named(
     nothing_was_done(pool)
 
 
+@pytest.mark.parametrize(
+    ("url", "variable", "value"),
+    [
+        ("http://10.0.0.1", "HTTP_PROXY", "http://user:s3cr#t@proxy:3128"),
+        ("http://10.0.0.1", "ALL_PROXY", "socks5://user:s3cret@proxy:1080"),
+        ("https://10.0.0.1", "SSL_CERT_FILE", "/s3cret"),
+    ],
+)
+def test_a_variable_of_no_use_is_named_and_not_shown(
+    pool: Pool, url: str, variable: str, value: str
+) -> None:
+    told, checks = check(pool.worker(api_url=url, environment={"NO_PROXY": "", variable: value}))
+    assert told["outcome"] == Outcome.SETTINGS_INVALID
+    assert f"{variable} cannot be used" in checks["compute API"]["detail"]
+    assert "s3c" not in json.dumps(told)
+
+
+def test_a_url_with_a_password_is_refused_and_not_shown(pool: Pool) -> None:
+    told, checks = check(pool.worker(api_url="https://user:s3cret@host"))
+    assert told["outcome"] == Outcome.SETTINGS_INVALID
+    assert "without user name or password" in checks["settings"]["detail"]
+    assert "s3cret" not in json.dumps(told)
+
+
+def test_networks_that_need_no_proxy_do_no_harm(pool: Pool) -> None:
+    exceptions = "fd00::/8,fe80::/10,[::1],10.0.0.0/8,127.0.0.1"
+    environment = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": exceptions}
+    _, checks = check(pool.worker(environment=environment))
+    assert checks["compute API"]["result"] == "ok"
+
+
 def test_scopes_that_the_identity_may_not_see(pool: Pool) -> None:
     pool.admin.add_identity("narrow", "narrow-key", ["a-*-*"])
     narrow: dict[str, Any] = {"identifier": "narrow", "key": "narrow-key"}

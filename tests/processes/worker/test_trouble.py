@@ -359,6 +359,25 @@ def test_invalid_settings(pool: Pool, settings: dict[str, Any], says: str) -> No
     assert says in message.detail
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HTTPS_PROXY", "http://user:s3cr#t@proxy:3128"),
+        ("ALL_PROXY", "socks5://user:s3cret@proxy:1080"),
+        ("SSL_CERT_FILE", "/s3cret"),
+    ],
+)
+def test_a_variable_of_no_use(pool: Pool, variable: str, value: str) -> None:
+    worker = pool.worker(
+        api_url="https://10.0.0.1", environment={"NO_PROXY": "fd00::/8,[::1]", variable: value}
+    )
+    assert worker.run() is Outcome.SETTINGS_INVALID
+    message = worker.message()
+    assert message is not None
+    assert f"{variable} cannot be used" in message.detail
+    assert "s3c" not in message.detail
+
+
 def test_a_disk_that_cannot_be_used_shows_before_a_claim(pool: Pool) -> None:
     pool.admin.add_tasks(1)
     worker = pool.worker(scratch_basedir="/proc/nowhere")
