@@ -27,6 +27,7 @@ from .kubeapi import (
     Unavailable,
 )
 from .manager import BackendRefused, BackendUnavailable, ComputeServiceBackend
+from .names import pool_selector
 from .names import JOB_UID_LABEL, OPERATOR, POOL_UID_LABEL, SELECTOR, PoolReference, job_name
 from .orders import Orders
 from .pool import GROUP, KIND, PLURAL, VERSION
@@ -120,6 +121,17 @@ class Cluster:
         """Wait until every mirror has had its first list."""
         for reflector in (*self._jobs, *self._pods):
             await reflector.synced.wait()
+
+    async def look_up_jobs(self, pool: PoolReference) -> None:
+        """Ask for the Jobs of a pool, and add those that the mirror does not have yet.
+
+        Another operator may have created them a moment ago. Raises KubernetesError.
+        """
+        path = f"/apis/batch/v1/namespaces/{pool.namespace}/jobs"
+        query = {"labelSelector": pool_selector(pool.uid)}
+        async for page in self._api.pages(path, query=query):
+            for job in page.get("items") or ():
+                self.saw_job(job)
 
     @property
     def fresh(self) -> bool:
@@ -327,7 +339,7 @@ class Cluster:
             },
             "type": "Warning" if warning else "Normal",
             "reason": reason,
-            "message": message.encode()[:EVENT_BYTES].decode(errors="ignore"),
+            "message": message.encode(errors="replace")[:EVENT_BYTES].decode(errors="ignore"),
             "action": "Reconcile",
             "eventTime": time,
             "firstTimestamp": time[:19] + "Z",
@@ -369,6 +381,7 @@ class JobBackend(ComputeServiceBackend):
         self._clock = clock
         self._new_suffix = new_suffix
         self._unsure: dict[str, datetime] = {}
+        self._looked_up = False
         self._inquiry = Inquiry(lambda uid: cluster.events_about(pool.namespace, uid))
 
     async def workers(self) -> tuple[Worker, ...]:
@@ -381,6 +394,13 @@ class JobBackend(ComputeServiceBackend):
                 "The Kubernetes API has not been heard of for minutes (or not yet): what Jobs "
                 "exist is not known, so nothing is done. Check the operator's log and its RBAC."
             )
+        if not self._looked_up:
+            # Whoever led before, be it ourselves, may have created what our watch is late with.
+            try:
+                await self._cluster.look_up_jobs(self._pool)
+            except KubernetesError as error:
+                raise BackendUnavailable(str(error)) from error
+            self._looked_up = True
         seen = self._cluster.workers(self._pool.uid)
         for worker in seen:
             self._unsure.pop(worker.name, None)

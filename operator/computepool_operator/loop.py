@@ -33,7 +33,7 @@ from .kubeapi import KubernetesError
 from .manager import BackendUnavailable, ComputeManager, CycleResult, verdict_on
 from .names import PoolReference, pool_selector, service_prefix
 from .plan import Verdict
-from .pool import RESUME_ANNOTATION, PoolSpec, PoolStatus
+from .pool import RESUME_ANNOTATION, RESUME_LENGTH, PoolSpec, PoolStatus
 from .reading import parse_time
 from .reasons import HEALTH, Health, Reason
 from .removal import plan_removal
@@ -107,7 +107,7 @@ class _Seen:
         return cls(
             pool=_reference(body),
             spec=read(body.get("spec")),
-            resume=annotations.get(RESUME_ANNOTATION, ""),
+            resume=annotations.get(RESUME_ANNOTATION, "")[:RESUME_LENGTH],
             finalizers=metadata.get("finalizers") or (),
         )
 

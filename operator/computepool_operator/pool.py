@@ -47,6 +47,9 @@ PLURAL: Final = "computepools"
 RESUME_ANNOTATION: Final = f"{GROUP}/resume"
 """Annotation of a pool by which a person resumes it: each new value counts once."""
 
+RESUME_LENGTH: Final = 256
+"""Characters of it that count: no more are kept in the status."""
+
 POOL_NAME_LENGTH: Final = 50
 """Longest name of a pool: a Job's name is the pool's and a suffix, within 63 characters."""
 
@@ -740,7 +743,7 @@ class PoolStatus(_Model):
     last_failure: Annotated[str, AtMost(1024)] = ""
     """How the last of them ended."""
 
-    resume: Annotated[str, AtMost(256)] | None = None
+    resume: Annotated[str, AtMost(RESUME_LENGTH)] | None = None
     """Value of the annotation compute.alchemiscale.org/resume that has been acted upon."""
 
     worker_revision: Annotated[str, AtMost(63)] = ""

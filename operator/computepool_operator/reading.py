@@ -90,6 +90,7 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
         message=_message(pod),
         ending=_ending(job, pod, terminated) if end else None,
         lingering_end=None if state.finished else end,
+        may_work_for=_grace(pod) if _is_given_up(pod) else timedelta(),
     )
 
 
@@ -179,7 +180,7 @@ def departed(pod: Mapping[str, Any], at: datetime | None = None) -> Departed | N
     return Departed(
         service_id=service,
         at=at or _pod_finished_at(pod),
-        ended=has_ended(pod) or not _has_started(pod),
+        ended=(has_ended(pod) and not _is_given_up(pod)) or not _has_started(pod),
         sending=was_sending(_message(pod)),
         grace=_grace(pod),
     )
@@ -231,6 +232,15 @@ def has_finished(pod: Mapping[str, Any]) -> bool:
     return pod.get("status", {}).get("phase") in _TERMINAL
 
 
+def _is_given_up(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod is said to have ended although its node has not said so.
+
+    A kubelet says so once all containers have ended; the control plane, before it removes the pods
+    of a node that is gone or out of service, says it without knowing.
+    """
+    return has_finished(pod) and "running" in _container_status(pod).get("state", {})
+
+
 def _end(pod: Mapping[str, Any]) -> WorkerState | None:
     """How the worker's process has ended: by its own exit code, if it is known, not a sidecar's."""
     code = _terminated(pod).get("exitCode")
@@ -252,9 +262,19 @@ def _state_without_pod(job: Mapping[str, Any]) -> tuple[WorkerState, datetime | 
         condition = _condition(job, kind)
         if condition.get("status") == "True":
             return state, parse_time(condition.get("lastTransitionTime")) or _created(job)
-    if job["metadata"].get("deletionTimestamp"):
+    if job["metadata"].get("deletionTimestamp") or _has_had_its_pod(job):
         return WorkerState.ENDING, None
     return WorkerState.PENDING, None
+
+
+def _has_had_its_pod(job: Mapping[str, Any]) -> bool:
+    """Whether the Job's one pod has ended, as its counts tell before its conditions do."""
+    if _is_suspended(job):
+        return False
+    status = job.get("status", {})
+    uncounted = status.get("uncountedTerminatedPods") or {}
+    counts = (status.get("succeeded"), status.get("failed"), *uncounted.values())
+    return any(counts)
 
 
 _END_CONDITIONS = (

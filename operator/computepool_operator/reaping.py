@@ -65,6 +65,8 @@ class Fleet:
         for worker in self.workers:
             if worker.service_id is not None:
                 ended = _settling(sending=worker.sending)
+                if worker.may_work_for:
+                    ended = worker.may_work_for + PUSH_SETTLES
                 pauses[worker.service_id] = ended if worker.end is not None else None
         return pauses | dict.fromkeys(self.orphans)
 

@@ -90,7 +90,8 @@ class Worker:
 
     `message`, `ending` and `finished_at` are set when its process has ended. That is before the
     worker has finished where the pod outlives the process: `lingering_end` says how, then,
-    `SUCCEEDED` or `FAILED`.
+    `SUCCEEDED` or `FAILED`. `may_work_for`: its pod has been given up by the control plane while
+    its container was running for all that its node had said; it may be at work for so long.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Worker:
     message: TerminationMessage | None = None
     ending: Ending | None = None
     lingering_end: WorkerState | None = None
+    may_work_for: timedelta = timedelta()
 
     @property
     def finished(self) -> bool:
