@@ -27,8 +27,15 @@ from .kubeapi import (
     Unavailable,
 )
 from .manager import BackendRefused, BackendUnavailable, ComputeServiceBackend
-from .names import pool_selector
-from .names import JOB_UID_LABEL, OPERATOR, POOL_UID_LABEL, SELECTOR, PoolReference, job_name
+from .names import (
+    JOB_UID_LABEL,
+    OPERATOR,
+    POOL_UID_LABEL,
+    SELECTOR,
+    PoolReference,
+    job_name,
+    pool_selector,
+)
 from .orders import Orders
 from .pool import GROUP, KIND, PLURAL, VERSION
 from .reading import departed, has_ended, has_finished, service_of

@@ -152,6 +152,7 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
         decided = _with_reaping_unlisted(observation, decided, written, now)
         return _with_pruning(spec, workers, decided, written)
     memory = replace(memory, halt=None)
+    present = _not_gone(observation, memory)
 
     match instruction:
         case Unknown(reason, message):
@@ -167,12 +168,12 @@ def plan(spec: PoolSpec, observation: Observation, memory: Memory, now: datetime
                 "The server skips this manager because one of its services failed too many "
                 "Tasks lately; it goes on when those failures are forgiven.",
             )
-            late, memory = _late(spec, workers, instruction, memory, now)
+            late, memory = _late(spec, present, instruction, memory, now)
             remove = _given_up(late, written)
             decided = _answered(spec, Plan(verdict, memory, counts, remove=remove), now)
         case OkInstruction(num_tasks=num_tasks):
-            late, memory = _late(spec, workers, instruction, memory, now)
-            surplus = _surplus(spec, workers, instruction, late, memory.revision)
+            late, memory = _late(spec, present, instruction, memory, now)
+            surplus = _surplus(spec, present, instruction, late, memory.revision)
             remove = (*_given_up(late, written), *surplus)
             create, verdict, memory = _size(spec, workers, num_tasks, memory, now)
             decided = _answered(
@@ -242,7 +243,7 @@ def _late(
     """Workers that have not started by `startupDeadline`; each counts as failed, once.
 
     A suspended one waits because somebody wants it to. One that was made from a former spec says
-    nothing about those that are made now.
+    nothing about those that are made now, and one that waits for a machine is no worse than others.
     """
     late = tuple(
         worker
@@ -251,6 +252,8 @@ def _late(
     )
     for worker in late:
         if worker.name in memory.given_up or worker.is_former(memory.revision):
+            continue
+        if worker.trouble.startswith(_WAITS_FOR_MACHINE):
             continue
         told = f"{worker.name} did not start in time: {worker.trouble or 'no reason is known'}"
         memory = count_failure(spec, memory, told, now)
@@ -272,19 +275,32 @@ def _surplus(
     """Workers that wait for a machine or an image although no Task would be left for them.
 
     So many as there are more than Tasks, the youngest first; those that another server than the
-    spec's is waiting for; and those that are held up and were created from a former spec, since
-    its correction may be what they need.
+    spec's is waiting for; those that may claim other Tasks than the spec says now; and those
+    that are held up and were created from a former spec, since its correction may be what they
+    need.
     """
     waiting = [w for w in _unstarted(workers, instruction) if w not in late]
     superseded = [
         worker
         for worker in waiting
         if _is_elsewhere(spec, worker)
+        or (not worker.suspended and worker.claims_otherwise(present))
         or (worker.trouble and not worker.suspended and worker.is_former(present))
     ]
     others = [worker for worker in waiting if worker not in superseded]
     needed = math.ceil(instruction.num_tasks / tasks_per_worker(spec))
     return (*superseded, *others[: max(0, len(others) - needed)])
+
+
+def _not_gone(observation: Observation, memory: Memory) -> list[Worker]:
+    """Workers but for those whose end is known, although their Job shows no sign of it yet."""
+    ended = {name for name, _end in memory.judged}
+    gone = {departed.service_id.name for departed in observation.departed}
+    return [
+        worker
+        for worker in observation.workers
+        if worker.name not in ended and _service_name(worker) not in gone
+    ]
 
 
 def _unstarted(
@@ -371,7 +387,7 @@ def _size(
         create = int(now >= memory.futile.retry_at and not unclaimed and room > 0)
         return create, reason, memory
 
-    if wanted and _none_can_start(workers, now):
+    if wanted and _none_can_start(spec, workers, memory.revision, now):
         reason = Verdict(
             Reason.WORKERS_STARTING,
             f"{_tasks(num_tasks)} waiting; no more workers are created until one of those that "
@@ -429,11 +445,14 @@ def _with_trouble(verdict: Verdict, workers: Sequence[Worker], now: datetime) ->
     return Verdict(reason, message)
 
 
-def _none_can_start(workers: Sequence[Worker], now: datetime) -> bool:
+def _none_can_start(
+    spec: PoolSpec, workers: Sequence[Worker], present: Revision | None, now: datetime
+) -> bool:
     """Whether workers fail to start and none that is as young has started.
 
     One that waits for a machine says nothing about the next: an autoscaler may be at work, and so
-    may a queueing system.
+    may a queueing system. Where older ones of the same make have started, it takes as many as open
+    the circuit: fewer may be on one bad node.
     """
     stuck = [
         worker.created_at
@@ -444,7 +463,10 @@ def _none_can_start(workers: Sequence[Worker], now: datetime) -> bool:
         and not worker.trouble.startswith(_WAITS_FOR_MACHINE)
         and now - worker.waiting_since >= PATIENCE
     ]
-    return bool(stuck) and not any(w.started and w.created_at >= min(stuck) for w in workers)
+    started = [w.created_at for w in workers if w.started and not w.is_former(present)]
+    if not stuck or any(created >= min(stuck) for created in started):
+        return False
+    return not started or len(stuck) >= spec.failure_policy.max_consecutive_failures
 
 
 _WAITS_FOR_MACHINE = ("Unschedulable", "SchedulingGated", "Suspended")
@@ -458,10 +480,14 @@ def _has_canary(workers: Sequence[Worker], failing: Backoff) -> bool:
     """Whether a worker that was created to try is still at it: its end decides, not its claim.
 
     No worker is created during the pause, so every younger one is a canary. The slack is for the
-    clock of the API server, which may be behind ours; `retryAfter` is never that short.
+    clock of the API server, which may be behind ours; `retryAfter` is never that short. One that
+    has been told to go proves nothing any more; on a node that is gone it may stay for days.
     """
     since = failing.retry_at - _CLOCK_SLACK
-    return any(worker.end is None and worker.created_at >= since for worker in workers)
+    return any(
+        worker.end is None and worker.state is not WorkerState.ENDING and worker.created_at >= since
+        for worker in workers
+    )
 
 
 def _shut_down(

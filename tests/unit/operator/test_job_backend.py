@@ -102,6 +102,25 @@ class TestCreating:
         assert backend.kube.named("jobs") == {}
 
 
+class TestTakingOver:
+    """Jobs of whoever led before, which the watch may be late with (invariant 1)."""
+
+    async def test_they_are_looked_up_once(self, backend: Backend) -> None:
+        name = "a100-theirs"
+        backend.kube.watches = False
+        await backend.kube.put(f"{JOBS}/{name}", build_job(POOL, make_spec(), MANAGER, name))
+        assert backend.cluster.workers(POOL.uid) == ()
+        assert await backend.names() == [name]
+        del backend.kube.objects[f"{JOBS}/{name}"]
+        assert await backend.names() == [name], "until the watch says otherwise"
+
+    async def test_as_long_as_they_cannot_be_nothing_is_known(self, backend: Backend) -> None:
+        backend.fault("GET", 403)
+        with pytest.raises(BackendUnavailable):
+            await backend.names()
+        assert await backend.names() == []
+
+
 class TestOrphans:
     """Pods without a Job: one whose worker has ended is no service at work, and holds a GPU."""
 

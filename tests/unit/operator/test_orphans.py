@@ -55,6 +55,25 @@ def test_an_orphan_that_has_ended_counts_from_its_end() -> None:
     assert departed(pod) == Departed(service_id("a100-x", UID), NOON, ended=True, grace=grace)
 
 
+@pytest.mark.parametrize(("container", "ended"), [("running", False), ("terminated", True)])
+def test_a_pod_that_the_control_plane_gave_up_may_be_at_work(container: str, ended: bool) -> None:
+    """PodGC says Failed of the pods of a node that is gone, before it removes them."""
+    pod = {
+        "metadata": {
+            "uid": UID,
+            "labels": {JOB_NAME_LABEL: "a100-x"},
+            "creationTimestamp": "2026-03-01T11:00:00Z",
+        },
+        "status": {
+            "phase": "Failed",
+            "containerStatuses": [{"name": "worker", "state": {container: {}}}],
+        },
+    }
+    gone = departed(pod, NOON)
+    assert gone is not None
+    assert gone.ended is ended
+
+
 def test_the_service_of_a_pod_is_named_by_its_job_and_its_uid() -> None:
     pod: dict[str, Any] = {"metadata": {"uid": UID, "labels": {JOB_NAME_LABEL: "a100-x"}}}
     assert service_of(pod) == service_id("a100-x", UID)

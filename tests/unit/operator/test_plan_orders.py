@@ -12,6 +12,7 @@ from unit.operator.builders import (
     SECOND,
     PlannedPool,
     fleet,
+    having_judged,
     make_service_id,
     make_spec,
     make_worker,
@@ -23,7 +24,8 @@ from computepool_api.outcomes import Outcome
 from computepool_operator.memory import Crashes, Memory, Quarantine
 from computepool_operator.plan import PATIENCE
 from computepool_operator.reasons import Reason
-from computepool_operator.workers import Ending, Worker
+from computepool_operator.revision import Revision, revision_of
+from computepool_operator.workers import Departed, Ending, Worker
 
 DEADLINE = timedelta(minutes=30)
 TASK = "Task-1-org-campaign-project"
@@ -111,6 +113,30 @@ class TestStartupDeadline:
             "late did not start in time: ErrImagePull: no such image"
         )
 
+    @pytest.mark.parametrize("trouble", ["Unschedulable: no GPU", "SchedulingGated: "])
+    def test_one_that_waits_for_a_machine_has_not_failed(self, trouble: str) -> None:
+        pool = PlannedPool(spec=self.SPEC)
+        late = waiting("late", DEADLINE, trouble=trouble)
+        pool.cycle(1, [late])
+        decided = pool.cycle(1, [late])
+        assert decided.remove == (late,)
+        assert decided.memory.consecutive_failures == 0
+
+    def test_one_whose_pod_has_gone_is_not_late(self) -> None:
+        # Its Job says so only later.
+        pool = PlannedPool(spec=self.SPEC)
+        pool.departed = (Departed(make_service_id("gone"), NOON, ended=True),)
+        gone = make_worker("Pending", "gone", created_at=NOON - DEADLINE)
+        decided = pool.cycle(1, [gone])
+        assert decided.memory.consecutive_failures == 0
+        assert decided.remove == ()
+
+    def test_one_whose_end_has_been_judged_is_not_late(self) -> None:
+        pool = PlannedPool(spec=self.SPEC)
+        pool.memory = having_judged([make_worker("Failed", "w0", outcome=Outcome.TERMINATED)])
+        gone = make_worker("Pending", "w0", created_at=NOON - DEADLINE)
+        assert pool.cycle(1, [gone]).memory.consecutive_failures == 0
+
     def test_each_of_several_counts(self) -> None:
         pool = PlannedPool(spec=self.SPEC)
         late = [waiting(f"w{number}", DEADLINE) for number in range(3)]
@@ -180,7 +206,20 @@ class TestNoneCanStart:
     def test_one_that_is_as_young_and_has_started_shows_that_others_can(self) -> None:
         runs = replace(make_worker("Running", created_at=NOON - 2 * MINUTE), started=True)
         assert plan_once(ok(9), [*self.stuck(), runs]).create_workers == 8
-        older = replace(runs, created_at=NOON - 9 * MINUTE)
+
+    @pytest.mark.parametrize(("number", "created"), [(1, 8), (2, 8), (3, 0)])
+    def test_beside_older_ones_that_have_started_it_takes_as_many_as_open_the_circuit(
+        self, number: int, created: int
+    ) -> None:
+        # Fewer may be on one bad node, and would keep all others idle.
+        older = replace(make_worker("Running", created_at=NOON - 9 * MINUTE), started=True)
+        seen = [*self.stuck(number), older]
+        assert plan_once(ok(20), seen).create_workers == created
+
+    def test_older_ones_of_a_former_spec_show_nothing(self) -> None:
+        former = Revision("former", revision_of(make_spec()).reach)
+        older = make_worker("Running", created_at=NOON - 9 * MINUTE, revision=former)
+        older = replace(older, started=True)
         assert plan_once(ok(9), [*self.stuck(), older]).create_workers == 0
 
 

@@ -150,9 +150,12 @@ class TestHeldUp:
         stuck = self.stuck()
         assert pool.cycle(ok(1, [str(stuck.service_id)]), [stuck]).remove == ()
 
-    def test_of_other_scopes_alone_none_goes(self, pool: PlannedPool) -> None:
+    def test_those_that_may_claim_other_tasks_go(self, pool: PlannedPool) -> None:
         pool.spec = ELSEWHERE
-        assert pool.cycle(1, [self.stuck()]).remove == ()
+        waits = self.stuck(trouble="")
+        assert pool.cycle(1, [waits]).remove == (waits,)
+        assert pool.cycle(1, [replace(waits, started=True)]).remove == ()
+        assert pool.cycle(1, [replace(waits, suspended=True)]).remove == ()
 
     def test_one_that_is_late_is_no_failure_of_the_corrected_spec(self, pool: PlannedPool) -> None:
         pool.spec = CORRECTED

@@ -209,6 +209,31 @@ class TestStarted:
         assert read_worker(job_object(), pod).started is started
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"failed": 1},
+        {"succeeded": 1},
+        {"uncountedTerminatedPods": {"failed": ["7fe2c18e-5b01-ecfb-10a6-1c941f82df6e"]}},
+    ],
+)
+def test_a_job_that_has_had_its_pod_waits_for_none(counts: Body) -> None:
+    """Kubernetes 1.30 lets go of the pod before it says in a condition how the Job has ended."""
+    job = job_object(**counts)
+    assert read_worker(job, None).state is ENDING
+    # A suspended one makes another when it is resumed.
+    job["spec"]["suspend"] = True
+    assert read_worker(job, None).state is PENDING
+
+
+def test_a_pod_that_the_control_plane_gave_up_may_be_at_work_for_its_grace() -> None:
+    pod = with_phase(holding_a_task(), "Failed")
+    pod["spec"]["terminationGracePeriodSeconds"] = 40
+    worker = read_worker(job_object(), pod)
+    assert (worker.state, worker.may_work_for) == (FAILED, 40 * SECOND)
+    assert read_worker(job_object(), ended_pod(1)).may_work_for == 0 * SECOND
+
+
 def test_a_worker_says_of_which_revision_it_is() -> None:
     job = job_object()
     assert read_worker(job, None).revision is None

@@ -1,6 +1,6 @@
 """Which services are deregistered, and when: certainly dead, and nothing of theirs on its way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pytest
@@ -56,6 +56,11 @@ def ended(outcome: Outcome | None, state: str = "Failed") -> tuple[Worker, ...]:
     return (make_worker(state, NAME, outcome=outcome, finished_at=NOON),)
 
 
+def given_up() -> tuple[Worker, ...]:
+    """Its pod has been said to have failed while its container ran, with a grace of a minute."""
+    return tuple(replace(worker, may_work_for=MINUTE) for worker in ended(None))
+
+
 def gone(*, ended: bool, sending: bool = False) -> tuple[Departed, ...]:
     return (Departed(SERVICE, NOON, ended=ended, sending=sending, grace=MINUTE),)
 
@@ -77,6 +82,12 @@ REAPED = {
     ),
     "one that got no answer to its result: a minute later": Case(
         True, LATER, ended(Outcome.PUSH_AMBIGUOUS)
+    ),
+    "one that the control plane gave up: not before its grace and a minute": Case(
+        False, NOON + 2 * MINUTE - SECOND, given_up()
+    ),
+    "one that the control plane gave up: its grace and a minute later": Case(
+        True, NOON + 2 * MINUTE, given_up()
     ),
     "one whose pod outlives it: at once": Case(
         True, workers=(make_worker("Lingering", NAME, outcome=Outcome.HOLDING),)
