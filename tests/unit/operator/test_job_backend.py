@@ -115,7 +115,7 @@ class TestTakingOver:
         assert await backend.names() == [name], "until the watch says otherwise"
 
     async def test_as_long_as_they_cannot_be_nothing_is_known(self, backend: Backend) -> None:
-        backend.fault("GET", 403)
+        backend.kube.faults.append(Fault("GET", f"/namespaces/{NAMESPACE}/jobs", 403))
         with pytest.raises(BackendUnavailable):
             await backend.names()
         assert await backend.names() == []
