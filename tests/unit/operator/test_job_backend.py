@@ -115,9 +115,10 @@ class TestTakingOver:
         assert await backend.names() == [name], "until the watch says otherwise"
 
     async def test_as_long_as_they_cannot_be_nothing_is_known(self, backend: Backend) -> None:
-        backend.kube.faults.append(Fault("GET", f"/namespaces/{NAMESPACE}/jobs", 403))
+        backend.fault("GET", 403, count=99)  # the watch meets it as well
         with pytest.raises(BackendUnavailable):
             await backend.names()
+        backend.kube.faults.clear()
         assert await backend.names() == []
 
 
