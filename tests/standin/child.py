@@ -8,6 +8,8 @@ Python's standard library, because it runs in the worker's image.
 needs besides; ``device_memory`` (bytes) is what it says that it has used of a device:
 
 - ok, raise: a result; a failed result. Not before the file ``gate`` exists, if one is named.
+- break: a failed result, and from then on the device is unfit: it makes the file ``broken``;
+  if it ``dies``, by a segfault, there is no result.
 - segfault, abort, killed: death by that signal, half way.
 - exit: death with exit code ``code`` (1).
 - hang: never ends. stubborn: never ends and ignores SIGTERM.
@@ -22,7 +24,8 @@ needs besides; ``device_memory`` (bytes) is what it says that it has used of a d
 - gibberish: breaks the protocol of the pipe.
 
 The environment variable COMPUTEPOOL_STANDIN_READY says how it gets ready: ok, unfit, crash or hang;
-COMPUTEPOOL_STANDIN_READY_SECONDS how long that takes.
+COMPUTEPOOL_STANDIN_READY_SECONDS how long that takes. While there is a file of the name that
+COMPUTEPOOL_STANDIN_BROKEN gives, the device is unfit.
 """
 
 import argparse
@@ -77,6 +80,10 @@ def _say(answers: IO[bytes], message: Message) -> None:
 
 def _prepare(request: Message) -> Message:
     time.sleep(float(os.environ.get("COMPUTEPOOL_STANDIN_READY_SECONDS", "0")))
+    broken = os.environ.get("COMPUTEPOOL_STANDIN_BROKEN")
+    if broken and Path(broken).exists():
+        reason = "the device has fallen off its bus"
+        return {"message": "ready", "ok": False, "reason": reason, "facts": {}}
     match os.environ.get("COMPUTEPOOL_STANDIN_READY", "ok"):
         case "crash":
             sys.stderr.write("the driver has gone\n")
@@ -106,7 +113,7 @@ def _execute(request: Message, answers: IO[bytes]) -> Message:
         _say(answers, {"message": "progress", "name": f"unit {number}", **unit})
         started = dt.datetime.now(dt.UTC)
         behaviour = stand_in.get("behaviour", "ok") if number == units - 1 else "ok"
-        failed = behaviour == "raise"
+        failed = behaviour in ("raise", "break")
         match behaviour:
             case "refuse" | "refuse_host":
                 fault = "task" if behaviour == "refuse" else "host"
@@ -209,6 +216,13 @@ def _be_flaky(seconds: float, stand_in: Message, _outputs: Message) -> None:
     time.sleep(seconds)
 
 
+def _break(seconds: float, stand_in: Message, outputs: Message) -> None:
+    _sleep(seconds, stand_in, outputs)
+    Path(stand_in["broken"]).touch()
+    if stand_in.get("dies"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
 def _hang(_seconds: float, _stand_in: Message, _outputs: Message) -> None:
     _wait_for_ever()
 
@@ -259,6 +273,7 @@ def _fill(_: float, stand_in: Message, __: Message) -> None:
 
 
 _ACTIONS: dict[str, Callable[[float, Message, Message], None]] = {
+    "break": _break,
     "segfault": _die_by(signal.SIGSEGV),
     "abort": _die_by(signal.SIGABRT),
     "killed": _die_by(signal.SIGKILL),

@@ -274,9 +274,8 @@ class Life:
             self._give_up(task, str(error))
         else:
             await self._delivery.deliver(parcel)
-            if not parcel.ok and not isinstance(self._next_step(), Leave):
-                # A child in which a Protocol failed may have a spoilt device context.
-                await self._workshop.renew()
+            if not isinstance(self._next_step(), Leave):
+                await self._workshop.renew_if_spoilt()
         await self._tidy()
 
     async def _obtain(self, task: str, directories: TaskDirectories, log: EventLog) -> Parcel:
@@ -297,6 +296,8 @@ class Life:
             done = await self._workshop.fail(task, directories, POISONOUS, story, log)
         log = of_what(log, done)
         self._account(done, self._now() - began, log)
+        # Before anybody may push it: a failure that is the device's is not kept either.
+        await self._workshop.prove_device(task, log)
         await settled(
             asyncio.to_thread(self._spool.keep, task, what, directories.result, ok=done.ok),
             self._push_time,

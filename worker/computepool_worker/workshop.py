@@ -46,6 +46,8 @@ class Workshop:
         self._log = log
         self._now = asyncio.get_running_loop().time
         self._is_fit = False
+        # A child in which a Protocol failed may have a spoilt device context.
+        self._may_be_spoilt = False
         # What this child has said of its finished Tasks (s): the kernel counts its whole life.
         self._cpu_accounted = 0.0
 
@@ -88,6 +90,7 @@ class Workshop:
             before, began = self._surroundings(directories), self._now()
             try:
                 done = self._accept(task, await self._attempt(request, log), log)
+                self._may_be_spoilt = not done.ok
                 return accounting(done, ends)
             except ChildLostError as error:
                 _tell_of("task.crashed", error, log)
@@ -136,6 +139,29 @@ class Workshop:
             detail = f"{traceback}\nWhile this was written down, {error}"
             raise EndOfLifeError(Ending(Outcome.TASK_CRASHED, task, detail)) from None
 
+    async def prove_device(self, task: str, log: EventLog) -> None:
+        """Make sure that ``task``, if its Protocol has just failed, has not failed for the device.
+
+        Where a platform is demanded, another child looks at the device again: that costs one start
+        of a child for each failed Task. After a crash that has been done already. An unfit device
+        ends the worker's life; the failure is nobody's to push then.
+        """
+        if not self._may_be_spoilt or self._settings.openmm_platform is None:
+            return
+        log.info("device.checked_again", reason="the Task has failed")
+        await self.renew()
+        try:
+            await self.get_ready(task)
+        except EndOfLifeError as error:
+            ending = error.ending
+            detail = f"seen after {task} had failed, which is not held against it: {ending.detail}"
+            raise EndOfLifeError(replace(ending, detail=detail)) from None
+
+    async def renew_if_spoilt(self) -> None:
+        """Take a new child if a Protocol has failed in this one."""
+        if self._may_be_spoilt:
+            await self.renew()
+
     async def renew(self) -> None:
         """Take a new child, which has yet to get ready."""
         await self._child.stop()
@@ -148,6 +174,7 @@ class Workshop:
 
     async def _take_new_child(self) -> None:
         self._child = await self._new_child()
+        self._may_be_spoilt = False
         self._cpu_accounted = 0.0
 
     def _share_of_task(self, ended: Exit) -> Exit:

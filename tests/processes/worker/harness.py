@@ -181,12 +181,17 @@ class Pool:
             self.directory / f"worker-{len(self._workers)}",
             self.simulator.url,
             settings=settings,
-            environment=dict(environment or {}),
+            environment={"COMPUTEPOOL_STANDIN_BROKEN": str(self.broken), **(environment or {})},
             arguments=arguments or [],
             child=child,
         )
         self._workers.append(worker)
         return worker
+
+    @property
+    def broken(self) -> Path:
+        """While this file exists, the stand-in's device is unfit."""
+        return self.directory / "broken"
 
     def struck(self) -> int:
         """How many requests have met an injected fault."""

@@ -124,6 +124,10 @@ def damage_spool(scene: Scene) -> None:
         path.write_bytes(content[: len(content) // 2])
 
 
+def mend_device(scene: Scene) -> None:
+    scene.pool.broken.unlink()
+
+
 def kill_child(scene: Scene) -> None:
     (line,) = scene.worker.logged("worker.started")
     os.kill(int(line.rpartition("child=")[2]), signal.SIGKILL)
@@ -134,6 +138,7 @@ CLAIMED = "task.executing"
 WAITING = {"client_retry_base_seconds": 1.01, "client_retry_max_seconds": 0.01}
 DONE_ONCE = Left(0, "complete", 1)
 FAILED_ONCE = Left(0, "error", 1)
+CHECKED = {"openmm_platform": "CUDA"}
 FROM_SPOOL = Left(0, "complete", 1, computed=0)
 
 CHILD = [
@@ -166,6 +171,18 @@ CHILD = [
     Row("the child says done and has lost the result", Left(17, "waiting", 0), behaviour="lose"),
     Row("the child is killed while its result is pushed", DONE_ONCE,
         faults=fault("results", "latency", seconds=1.5), act=at_fault(kill_child)),
+    Row("a protocol raises on a device that stays fit", FAILED_ONCE, behaviour="raise",
+        settings=CHECKED),
+    Row("a protocol raises on a device that is not demanded", FAILED_ONCE, behaviour="break"),
+    Row("the device breaks during the Task", Left(10, "waiting", 0), behaviour="break",
+        settings=CHECKED),
+    Row("the device breaks during the first of three Tasks", Left(10, "waiting", 0),
+        behaviour="break", settings={**CHECKED, "max_tasks": 3}),
+    Row("the device breaks and takes the child down", Left(10, "waiting", 0), behaviour="break",
+        stand_in={"dies": True}, settings=CHECKED),
+    Row("the pod is stopped while the device is looked at again", Left(143, "waiting", 0),
+        behaviour="raise", environment={"COMPUTEPOOL_STANDIN_READY_SECONDS": "1"},
+        settings=CHECKED, act=at("device.checked_again", TERM)),
     Row("the device is unfit", Left(10, "waiting", 0, computed=0),
         environment={"COMPUTEPOOL_STANDIN_READY": "unfit"}),
     Row("the driver takes the child down", Left(10, "waiting", 0, computed=0),
@@ -314,6 +331,8 @@ SPOOL = [
         act=at(CLAIMED, KILL)),
     Row("a damaged entry: computed again", Left(18, "waiting", 0, spooled=1), then=DONE_ONCE,
         between=damage_spool, faults=fault("results", "reset")),
+    Row("a failure of the device's: never pushed, run again", Left(10, "waiting", 0),
+        then=FAILED_ONCE, between=mend_device, behaviour="break", settings=CHECKED),
     Row("a failure whose push broke: run again, not pushed again", Left(18, "waiting", 0,
         spooled=1), then=FAILED_ONCE, behaviour="raise", faults=fault("results", "reset")),
     Row("a failure that waits for the server: pushed by the next", Left(13, "waiting", 0,
@@ -354,7 +373,11 @@ def assert_told(scene: Scene, code: int) -> None:
 @pytest.mark.parametrize("row", [*CHILD, *SERVER, *POD, *SPOOL], ids=lambda row: row.story)
 def test_the_fault_matrix(pool: Pool, row: Row) -> None:
     gate = pool.directory / "gate"
-    stand_in = {"counter": str(pool.directory / "counter"), **row.stand_in}
+    stand_in = {
+        "counter": str(pool.directory / "counter"),
+        "broken": str(pool.broken),
+        **row.stand_in,
+    }
     if row.gated:
         stand_in["gate"] = str(gate)
     (task,) = pool.admin.add_tasks(
