@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from computepool_api.endpoints import Endpoint, Happening
+from computepool_api.endpoints import PUSH, Endpoint, Happening
 from computepool_api.errors import (
     ComputeAPIError,
     CredentialsRefused,
     InvalidRequest,
+    Misdirected,
     ScopeRefused,
     Unavailable,
     UnexpectedAnswer,
@@ -85,7 +86,14 @@ def rejection(endpoint: Endpoint, answer: Answer) -> ComputeAPIError:
         return UnexpectedAnswer(endpoint.name, status=answer.status, detail="an unknown status")
     if answer.status >= 500:
         return Unavailable(endpoint.name, status=answer.status, detail=answer.detail)
+    if answer.status == 404 or (endpoint is PUSH and _is_a_proxys_403(answer)):
+        return Misdirected(endpoint.name, status=answer.status, detail=answer.detail)
     return InvalidRequest(endpoint.name, status=answer.status, detail=answer.detail)
+
+
+def _is_a_proxys_403(answer: Answer) -> bool:
+    """Tell it from a 403 of the server's own, which is JSON."""
+    return answer.status == 403 and answer.body is NOT_JSON
 
 
 def refusal(endpoint: Endpoint, answer: Answer) -> ComputeAPIError:

@@ -13,6 +13,7 @@ ComputeAPIError
 ├── ClaimAmbiguous        deregister, and start with a new id
 ├── PushAmbiguous         never push it again under this claim
 ├── InvalidRequest        a setting or this program is wrong: repeating does not help
+│   └── Misdirected       the URL is wrong, or, if it has worked before, a proxy is being changed
 └── UnexpectedAnswer      unknown: decide nothing by it
 
 `str()` says what happened, where, and what to do. No error carries a key or a token, nor the
@@ -135,6 +136,10 @@ class InvalidRequest(ComputeAPIError):
     """The request cannot succeed as it is: a wrong setting, or a bug of this program."""
 
     _advice = "Correct the settings; repeating it does not help."
+
+
+class Misdirected(InvalidRequest):
+    """What answers knows no such path, or is not the server. It was certainly not carried out."""
 
 
 class UnexpectedAnswer(ComputeAPIError):

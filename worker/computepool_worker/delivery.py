@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+from computepool_api.endpoints import PUSH
 from computepool_api.errors import (
     ComputeAPIError,
     CredentialsRefused,
     InvalidRequest,
+    Misdirected,
     PushAmbiguous,
     ScopeRefused,
     Unavailable,
@@ -30,9 +32,16 @@ from computepool_worker.settings import Settings
 from computepool_worker.settle import settled
 from computepool_worker.spool import Spool
 
-# After these errors of a push it is certain that nothing was stored; the first may pass.
-_MAY_PASS = (Unavailable, CredentialsRefused)
+# After these errors of a push it is certain that nothing was stored; the first may pass. The URL is
+# right: the server has just been asked whether the registration is held.
+_MAY_PASS = (Unavailable, CredentialsRefused, Misdirected)
 _REFUSED = (ScopeRefused, InvalidRequest, OSError)
+# What is refused so (None: by the client) is this one result; another Task's may be taken.
+_OF_ONE_RESULT = (
+    None,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
 
 
 class _PostponedError(Exception):
@@ -88,7 +97,8 @@ class Delivery:
         """Push the result, and wait for what may pass: hours of work may be in it.
 
         A server that is away, a proxy that answers in its place while it is renewed, a key that was
-        changed and has not arrived here yet. Raises EndOfLifeError if the registration was lost;
+        changed and has not arrived here yet. Raises EndOfLifeError if the registration was lost, or
+        if a standing service has a result that the server does not take;
         ComputeAPIError, of which PushAmbiguous leaves open whether the result was stored; OSError.
         """
         patient_until = self._now() + self._settings.result_patience
@@ -135,11 +145,18 @@ class Delivery:
             await self._not_sent(parcel.task)
             if isinstance(error, InvalidRequest):
                 await asyncio.to_thread(self._spool.mark_refused, parcel.task)
+                self._put_aside(parcel.task, error)
             raise
         self.in_flight = None
         parcel.log.info("result.pushed", ok=parcel.ok, entry=entry)
         self._on_pushed(parcel)
         await asyncio.to_thread(self._spool.drop, parcel.task)
+
+    def _put_aside(self, task: str, error: InvalidRequest) -> None:
+        """Let a standing service end no more than this life for one result that is not taken."""
+        of_one_result = error.endpoint == PUSH.name and error.status in _OF_ONE_RESULT
+        if self._settings.standing and of_one_result:
+            raise EndOfLifeError(Ending(Outcome.TASK_UNUSABLE, task, str(error))) from None
 
     async def _not_sent(self, task: str) -> None:
         self.in_flight = None

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from computepool_api.errors import (
     ComputeAPIError,
+    Misdirected,
     ScopeRefused,
     ServiceIDTaken,
     TaskUnusable,
@@ -21,6 +22,7 @@ from computepool_api.outcomes import Outcome, TerminationMessage
 from computepool_api.scope import Scope
 from computepool_api.service_client import ComputeServiceClient
 from computepool_api.transport import ComputeAPI
+from computepool_worker.acquaintance import Acquaintance
 from computepool_worker.boundary import Done
 from computepool_worker.child_process import Child
 from computepool_worker.delivery import Delivery, Parcel
@@ -86,6 +88,7 @@ class Life:
         service_id: ComputeServiceID,
         api: ComputeAPI,
         client: ComputeServiceClient,
+        acquaintance: Acquaintance,
         child: Child,
         new_child: Callable[[], Awaitable[Child]],
         presence: Presence,
@@ -96,6 +99,7 @@ class Life:
         self._settings = settings
         self._id = service_id
         self._client = client
+        self._acquaintance = acquaintance
         self._presence = presence
         self._termination = termination
         self._stop = stop
@@ -176,7 +180,13 @@ class Life:
                     )
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        return await patiently(ask, self._settings.patience, self._log)
+        async def ask_once() -> T:
+            try:
+                return await ask()
+            except Misdirected as error:
+                raise self._acquaintance.meaning(error) from None
+
+        return await patiently(ask_once, self._settings.patience, self._log)
 
     def _next_step(self) -> Step:
         return next_step(replace(self._progress, elapsed=self._elapsed()), self._limits)
@@ -202,6 +212,7 @@ class Life:
         if self._began is None:
             self._began = self._now()
         self._registered.set()
+        self._acquaintance.made = True
         self._log.info("service.registered", manager=manager)
 
     async def _give_back(self) -> None:
@@ -438,7 +449,7 @@ class Life:
             case EndOfLifeError():
                 return error.ending
             case ComputeAPIError():
-                return ending_of(error, task)
+                return ending_of(self._acquaintance.meaning(error), task)
             case OSError() if task is not None:
                 # This machine's fault, or a Task's that fills every disk: it is given back either
                 # way, and if it happens to it again and again, the operator sees that.

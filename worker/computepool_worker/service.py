@@ -9,6 +9,7 @@ from computepool_api.outcomes import Outcome
 from computepool_api.service_client import ComputeServiceClient
 from computepool_api.transport import ComputeAPI
 from computepool_worker import __version__
+from computepool_worker.acquaintance import Acquaintance
 from computepool_worker.child_process import Child
 from computepool_worker.child_start import Started
 from computepool_worker.credentials import source_for
@@ -57,6 +58,7 @@ async def serve(
     except ValueError as error:
         raise CannotStartError(Outcome.SETTINGS_INVALID, str(error)) from None
     identity, child, troubles = service_id, await attach(started), 0
+    acquaintance = Acquaintance()
     async with api:
         while True:
             life = Life(
@@ -64,6 +66,7 @@ async def serve(
                 service_id=identity,
                 api=api,
                 client=ComputeServiceClient(api),
+                acquaintance=acquaintance,
                 child=child,
                 new_child=new_child,
                 presence=Presence(settings.state_dir),

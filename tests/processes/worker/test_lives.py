@@ -52,8 +52,11 @@ def test_a_denied_standing_service_sleeps_deeply(pool: Pool) -> None:
         {"endpoint": "claim", "kind": "reset", "when": "after"},
         {"endpoint": "results", "kind": "reset"},
         {"endpoint": "transformation_gufe", "kind": "status", "status": 500, "count": 2},
+        {"endpoint": "claim", "kind": "status", "status": 404},
+        {"endpoint": "results", "kind": "status", "status": 413},
+        {"endpoint": "results", "kind": "status", "status": 422},
     ],
-    ids=lambda fault: str(fault["endpoint"]),
+    ids=lambda fault: f"{fault['endpoint']}-{fault.get('status', fault['kind'])}",
 )
 def test_a_standing_service_registers_anew_after_a_trouble_that_passes(
     pool: Pool, trouble: dict[str, Any]
@@ -70,6 +73,25 @@ def test_a_standing_service_registers_anew_after_a_trouble_that_passes(
     worker.signal(signal.SIGTERM)
     assert worker.wait(30) is Outcome.TERMINATED
     assert pool.admin.services() == []
+
+
+def test_a_404_to_a_later_life_of_a_standing_service_is_no_wrong_url(pool: Pool) -> None:
+    (task,) = pool.admin.add_tasks(1)
+    pool.admin.fault("claim", "status", status=404)
+    pool.admin.fault("service_register", "status", status=404, skip=1)
+    worker = pool.worker(ephemeral=False, max_tasks=None, sleep_interval=0.1).start()
+    until(lambda: pool.admin.task(task).status == "complete", what="the Task is done")
+    assert len(worker.logged("worker.left")) == 2
+    assert pool.struck() == 2
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(30) is Outcome.TERMINATED
+
+
+def test_a_standing_service_leaves_when_its_results_are_forbidden(pool: Pool) -> None:
+    pool.admin.add_tasks(1)
+    pool.admin.fault("results", "status", status=403, body='{"detail": "no"}')
+    worker = pool.worker(ephemeral=False, max_tasks=None)
+    assert worker.run() is Outcome.SETTINGS_INVALID
 
 
 def test_a_standing_service_leaves_when_a_person_is_needed(pool: Pool) -> None:

@@ -3,10 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computepool_api.answers import NOT_JSON, Answer, check_echo, read_answer, refusal, rejection
-from computepool_api.endpoints import CLAIM, FETCH, INFO
+from computepool_api.endpoints import CLAIM, FETCH, INFO, PUSH, Endpoint
 from computepool_api.errors import (
     CredentialsRefused,
     InvalidRequest,
+    Misdirected,
     ScopeRefused,
     Unavailable,
     UnexpectedAnswer,
@@ -64,7 +65,7 @@ def test_hints_for_a_wrong_url_and_a_small_proxy() -> None:
         (301, InvalidRequest),
         (400, InvalidRequest),
         (403, InvalidRequest),
-        (404, InvalidRequest),
+        (404, Misdirected),
         (405, InvalidRequest),
         (413, InvalidRequest),
         (422, InvalidRequest),
@@ -73,6 +74,20 @@ def test_hints_for_a_wrong_url_and_a_small_proxy() -> None:
 )
 def test_rejections(status: int, error: type[Exception]) -> None:
     assert type(rejection(INFO, Answer(status, None, "why"))) is error
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "error"),
+    [
+        (PUSH, b"<html>Forbidden</html>", Misdirected),
+        (PUSH, b'{"detail": "Not authenticated"}', InvalidRequest),
+        (CLAIM, b"<html>Forbidden</html>", InvalidRequest),
+    ],
+)
+def test_a_403_to_a_push_may_be_a_proxys(
+    endpoint: Endpoint, body: bytes, error: type[Exception]
+) -> None:
+    assert type(rejection(endpoint, read_answer(403, {}, body))) is error
 
 
 @pytest.mark.parametrize("status", [200, 401])

@@ -6,6 +6,7 @@ from computepool_api.errors import (
     CredentialsRefused,
     InvalidRequest,
     ManagerUnknown,
+    Misdirected,
     PushAmbiguous,
     ScopeRefused,
     ServiceIDTaken,
@@ -41,6 +42,7 @@ def test_a_bad_image_is_no_bad_node() -> None:
         (ServiceNotRegistered, None, Outcome.REGISTRATION_LOST),
         (PushAmbiguous, "Task-1", Outcome.PUSH_AMBIGUOUS),
         (InvalidRequest, None, Outcome.SETTINGS_INVALID),
+        (Misdirected, None, Outcome.SETTINGS_INVALID),
     ],
 )
 def test_what_an_error_of_the_api_means(
