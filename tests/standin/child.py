@@ -19,6 +19,8 @@ needs besides; ``device_memory`` (bytes) is what it says that it has used of a d
 - flood: writes ``bytes`` bytes to stdout and as many to stderr.
 - flaky: death by a segfault as often as the file ``counter`` allows (``times``), then a result.
 - fork: leaves a process behind that never ends; its number is in the output ``left_behind``.
+- escape: as flaky, but before each attempt it leaves a process behind in a session of its own; their
+  numbers are in the file ``escaped``.
 - refuse, refuse_host: no result, by fault of the Task or of the machine.
 - lose: says that it has a result, and has none.
 - gibberish: breaks the protocol of the pipe.
@@ -266,6 +268,15 @@ def _fork(seconds: float, _stand_in: Message, outputs: Message) -> None:
     time.sleep(seconds)
 
 
+def _escape(seconds: float, stand_in: Message, outputs: Message) -> None:
+    code = "import time; time.sleep(3600)"
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    with Path(stand_in["escaped"]).open("a", encoding="ascii") as file:
+        file.write(f"{process.pid}\n")
+    process.returncode = 0
+    _be_flaky(seconds, stand_in, outputs)
+
+
 def _fill(_: float, stand_in: Message, __: Message) -> None:
     with Path(stand_in["directory"], "filling").open("wb") as file:
         while True:
@@ -286,6 +297,7 @@ _ACTIONS: dict[str, Callable[[float, Message, Message], None]] = {
     "fill": _fill,
     "flood": _flood,
     "fork": _fork,
+    "escape": _escape,
 }
 
 

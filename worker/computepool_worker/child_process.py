@@ -1,4 +1,4 @@
-"""The child process, seen from the parent: spoken to, listened to, and ended with all its group."""
+"""The child process, seen from the parent: spoken to, listened to, and ended with all its own."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from computepool_worker import boundary
+from computepool_worker import boundary, orphans
 from computepool_worker.boundary import (
     Answer,
     Begun,
@@ -33,6 +33,8 @@ _DROPPED_INTERVAL = 10.0
 # A process that hangs in a driver does not die of SIGKILL: there is nothing to wait for then.
 _KILL_PATIENCE = 5.0
 _DRAIN_PATIENCE = 1.0
+# A driver may take some seconds to free the memory of a process that was killed.
+_ORPHAN_PATIENCE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Child:
     """A running child, of which the event loop sees every sign of life.
 
     It answers one request at a time: ``ready`` first, then any number of ``execute``. Both raise
-    ChildLostError when no answer can come any more; the child and its group are gone by then.
+    ChildLostError when no answer can come any more; the child and whatever it has started are gone
+    by then.
     """
 
     def __init__(self, started: Started, grace: float, log: EventLog) -> None:
@@ -85,6 +88,7 @@ class Child:
         self._log = log.bind(child=started.process.pid)
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        self._alone = asyncio.Event()
         self._answers = asyncio.StreamReader(limit=boundary.MAX_LINE)
         self._outputs: list[_Output] = []
         self._transports: list[asyncio.BaseTransport] = []
@@ -144,7 +148,7 @@ class Child:
             on_unit(answer)
 
     async def stop(self) -> Exit | None:
-        """End the child and all of its group, and return how it ended; None if nothing helps.
+        """End the child and all that it has started; return how it ended, or None if nothing helps.
 
         An idle child is let go, one at work gets SIGTERM; after the grace, SIGKILL. May be called
         again.
@@ -159,6 +163,10 @@ class Child:
             if not self._exit.done():
                 self._signal(number)
                 await self._gone(patience)
+        if self._exit.done():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_KILL_PATIENCE):
+                    await self._alone.wait()
         drained = [asyncio.ensure_future(output.closed.wait()) for output in self._outputs]
         _, late = await asyncio.wait(drained, timeout=_DRAIN_PATIENCE)
         for waiting in late:
@@ -196,8 +204,15 @@ class Child:
         code = os.waitstatus_to_exitcode(status)
         self._process.returncode = code
         ended = Exit(code, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
+        orphans.forget(pid)
+        self._let_loop(lambda: self._note_exit(ended))
+        killed, left = orphans.end_all(_ORPHAN_PATIENCE)
+        self._let_loop(lambda: self._note_orphans(killed, left))
+
+    def _let_loop(self, call: Callable[[], None]) -> None:
+        # A loop that is closed has nobody left to tell.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._note_exit, ended)
+            self._loop.call_soon_threadsafe(call)
 
     def _note_exit(self, ended: Exit) -> None:
         if not self._exit.done():
@@ -208,6 +223,13 @@ class Child:
             peak_memory_mib=ended.peak_memory // 2**20,
             cpu_seconds=ended.cpu_seconds,
         )
+
+    def _note_orphans(self, killed: Sequence[int], left: Sequence[int]) -> None:
+        self._alone.set()
+        if killed:
+            self._log.info("child.orphans_ended", count=len(killed))
+        if left:
+            self._log.error("child.orphans_do_not_die", processes=" ".join(map(str, left)))
 
     def _signal(self, number: signal.Signals) -> None:
         with self._lock, contextlib.suppress(ProcessLookupError):

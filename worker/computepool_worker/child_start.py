@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from computepool_worker import boundary
+from computepool_worker import boundary, orphans
 
 COMMAND_VARIABLE = "COMPUTEPOOL_WORKER_CHILD"
 
@@ -48,21 +48,24 @@ def start(
     """Start the child and ask it to get ready. Raises OSError if there is no such program.
 
     ``environment`` None is this process's own. The child leads a session and process group of its
-    own, so that whatever the science starts can be ended with it.
+    own, so that whatever the science starts can be ended with it; what leaves them is adopted.
     """
+    orphans.adopt()
     child_requests, requests = os.pipe()
     answers, child_answers = os.pipe()
     pipes = ["--requests", str(child_requests), "--answers", str(child_answers)]
     try:
-        process = subprocess.Popen(
-            [*program, *pipes],
-            bufsize=0,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=(child_requests, child_answers),
-            start_new_session=True,
+        process = orphans.start_apart(
+            lambda: subprocess.Popen(
+                [*program, *pipes],
+                bufsize=0,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(child_requests, child_answers),
+                start_new_session=True,
+            )
         )
     except OSError:
         os.close(requests)

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 import uuid
 from importlib.util import find_spec
 from pathlib import Path
@@ -273,6 +274,25 @@ def test_what_the_science_has_started_ends_with_it(pool: Pool) -> None:
         if key.startswith("ProtocolUnitResult")
     ]
     until(lambda: not _alive(left), what="the science's own process is gone")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux adopts orphans")
+@pytest.mark.parametrize("times", [0, 1, 9], ids=["ends well", "crashes once", "crashes"])
+def test_what_has_left_the_sciences_session_ends_before_the_next_attempt_begins(
+    pool: Pool, tmp_path: Path, times: int
+) -> None:
+    escaped = tmp_path / "escaped"
+    stand_in = {"escaped": str(escaped), "counter": str(tmp_path / "counter"), "times": times}
+    (task,) = pool.admin.add_tasks(1, behaviour="escape", stand_in=stand_in)
+    worker = pool.worker(n_retries=1)
+    assert worker.run() is Outcome.DONE
+    assert pool.admin.task(task).status == ("error" if times > 1 else "complete")
+    processes = [int(line) for line in escaped.read_text().split()]
+    assert len(processes) == min(times, 1) + 1
+    assert not [process for process in processes if _alive(process)]
+    ended = worker.log().index("event=child.orphans_ended")
+    assert times == 0 or ended < worker.log().index("event=task.retrying")
+    assert len(worker.logged("child.orphans_ended")) == len(processes)
 
 
 def test_a_killed_worker_takes_the_science_with_it(pool: Pool) -> None:
