@@ -133,6 +133,10 @@ class Child:
         ``on_unit`` is told of every unit that begins. A child that says and writes nothing for
         ``max_silence`` seconds is ended.
         """
+        if self._requests.closed:
+            # It was ended and has not died: `stop` has said so.
+            stderr = self._outputs[1].tail.lines(100)
+            raise ChildLostError("was ended and does not die", stderr, None)
         self._busy = True
         self._last_sign = self._loop.time()
         for output in self._outputs:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,17 @@ class TaskDirectories:
         keep_shared: bool,
         keep_scratch: bool,
     ) -> "TaskDirectories":
-        """Make the directories of ``task`` under the base directories. Raises OSError."""
-        return cls(
-            shared=_make(shared_basedir, f"{task}."),
-            scratch=_make(scratch_basedir, f"{task}."),
-            exchange=_make(scratch_basedir, f"exchange.{task}."),
-            keep_shared=keep_shared,
-            keep_scratch=keep_scratch,
-        )
+        """Make the directories of ``task`` under the base directories, or none. Raises OSError."""
+        with ExitStack() as undo:
+            directories = cls(
+                shared=_make(shared_basedir, f"{task}.", undo),
+                scratch=_make(scratch_basedir, f"{task}.", undo),
+                exchange=_make(scratch_basedir, f"exchange.{task}.", undo),
+                keep_shared=keep_shared,
+                keep_scratch=keep_scratch,
+            )
+            undo.pop_all()
+        return directories
 
     def empty(self, attempt: int) -> None:
         """Let another attempt begin with empty directories. Raises OSError.
@@ -80,6 +84,8 @@ class TaskDirectories:
         return problems
 
 
-def _make(base: Path, prefix: str) -> Path:
+def _make(base: Path, prefix: str, undo: ExitStack) -> Path:
     base.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+    undo.callback(made.rmdir)
+    return made

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from computepool_worker import child_process
 from computepool_worker.boundary import Execute, Prepare, Ready
 from computepool_worker.child_process import Child, ChildLostError, Exit
 from computepool_worker.child_start import command, start
@@ -120,6 +121,19 @@ async def test_a_busy_child_is_stopped_at_once(make: MakeChild) -> None:
     assert ended.code == -15
     with pytest.raises(ChildLostError, match="SIGTERM"):
         await work
+
+
+async def test_a_child_that_does_not_die_is_lost_to_any_further_request(
+    make: MakeChild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = await make(f"{BEGIN}\ntime.sleep(60)")
+    await child.ready(10)
+    with monkeypatch.context() as driver_hangs:
+        driver_hangs.setattr(child_process, "_KILL_PATIENCE", 0.05)
+        driver_hangs.setattr(Child, "_signal", lambda *_: None)
+        assert await child.stop() is None
+        with pytest.raises(ChildLostError, match="does not die"):
+            await child.execute(REQUEST)
 
 
 def test_the_command_can_be_replaced() -> None:

@@ -73,6 +73,19 @@ def make(base: Path, *, keep_shared: bool = False, keep_scratch: bool = False) -
     )
 
 
+def test_the_directories_are_made_all_or_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        TaskDirectories.make(
+            "Task-1",
+            shared_basedir=tmp_path / "shared",
+            scratch_basedir=tmp_path / "file" / "scratch",
+            keep_shared=True,
+            keep_scratch=False,
+        )
+    assert list((tmp_path / "shared").iterdir()) == []
+
+
 def test_directories_of_two_workers_with_one_task_do_not_meet(tmp_path: Path) -> None:
     first, second = make(tmp_path), make(tmp_path)
     directories = {
