@@ -6,10 +6,13 @@ caller passes credentials here; what the libraries would say about requests is l
 
 import json
 import logging
+import os
 import sys
 import time
 import traceback
 from pathlib import Path
+
+from computepool_worker.outflow import OutflowHandler
 
 LOGGER = "computepool_worker"
 
@@ -57,11 +60,14 @@ def configure(*, level: str, form: str, logfile: Path | None) -> EventLog:
 
     ``form`` is ``text`` or ``json``. Raises OSError if ``logfile`` cannot be opened.
     """
-    handler = logging.StreamHandler(sys.stderr) if logfile is None else _open(logfile)
+    handler = _to_stderr() if logfile is None else _to_file(logfile)
     handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
+        if isinstance(old, OutflowHandler):
+            old.flush()
+            old.close()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logger = logging.getLogger(LOGGER)
@@ -69,9 +75,24 @@ def configure(*, level: str, form: str, logfile: Path | None) -> EventLog:
     return EventLog(logger)
 
 
-def _open(logfile: Path) -> logging.FileHandler:
+def _to_stderr() -> logging.Handler:
+    # None where the process was started without one: its number may be anything's then.
+    if sys.stderr is None:
+        return logging.NullHandler()
+    return OutflowHandler(sys.stderr.fileno(), dropped)
+
+
+def _to_file(logfile: Path) -> logging.Handler:
     logfile.parent.mkdir(parents=True, exist_ok=True)
-    return logging.FileHandler(logfile, encoding="utf-8")
+    appending = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    return OutflowHandler(os.open(logfile, appending, 0o666), dropped, owned=True)
+
+
+def dropped(lines: int) -> logging.LogRecord:
+    """Return the record that says how many lines found no room."""
+    record = logging.LogRecord(LOGGER, logging.WARNING, "", 0, "log.dropped", None, None)
+    record.values = {"lines": lines}
+    return record
 
 
 def _members(record: logging.LogRecord) -> dict[str, object]:

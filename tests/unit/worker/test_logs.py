@@ -93,5 +93,27 @@ def test_the_log_goes_to_a_file_and_leaves_requests_out(tmp_path: Path) -> None:
     log = logs.configure(level="DEBUG", form="json", logfile=file)
     log.debug("something")
     logging.getLogger("httpx").info("HTTP Request: POST https://x/token")
+    logging.getLogger().handlers[0].flush()
     (line,) = file.read_text().splitlines()
     assert json.loads(line)["event"] == "something"
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_lines_for_the_log_before_are_not_lost(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "worker.log"
+    logs.configure(level="INFO", form="text", logfile=file).info("first")
+    logs.configure(level="INFO", form="text", logfile=file).info("second")
+    logs.configure(level="INFO", form="text", logfile=None).info("third")
+    logging.getLogger().handlers[0].flush()
+    assert [line.rpartition("=")[2] for line in file.read_text().splitlines()] == [
+        "first", "second",
+    ]  # fmt: skip
+    assert capfd.readouterr().err.endswith("level=info event=third\n")
+
+
+def test_what_is_dropped_is_told_like_any_event() -> None:
+    assert (
+        TextFormatter().format(logs.dropped(7)).endswith("level=warning event=log.dropped lines=7")
+    )

@@ -1,0 +1,60 @@
+"""What stands still outside of a worker: it goes on, and ends when it is told to."""
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes.worker.harness import Pool, Worker, until
+
+from computepool_api.outcomes import Outcome
+
+
+@pytest.fixture
+def stderr(tmp_path: Path) -> Iterator[int]:
+    """Give the reading end of a pipe of one page, named as the log of the first worker is."""
+    log = tmp_path / "worker-0" / "worker.log"
+    log.parent.mkdir()
+    os.mkfifo(log)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    yield reader
+    os.close(reader)
+
+
+def _floods(pool: Pool) -> Worker:
+    pool.admin.add_tasks(1, behaviour="flood", stand_in={"bytes": 10**12})
+    return pool.worker(heartbeat_interval=0.2).start()
+
+
+def _heartbeats(pool: Pool) -> int:
+    return len(pool.admin.audit(endpoint="service_heartbeat"))
+
+
+@pytest.mark.usefixtures("stderr")
+def test_whoever_stops_reading_the_log_stops_nothing_else(pool: Pool) -> None:
+    worker = _floods(pool)
+    until(lambda: worker.holding, what="the Task is held")
+    # 20 lines a second of each stream: in a second, the pipe is long full.
+    before = _heartbeats(pool)
+    until(lambda: _heartbeats(pool) > before + 10, what="heartbeats go on")
+    worker.signal(signal.SIGTERM)
+    assert worker.running.wait(20) == Outcome.TERMINATED.exit_code
+    assert pool.admin.services() == []
+    assert pool.admin.counts() == {"waiting": 1}
+
+
+def test_whoever_reads_on_sees_the_last_lines(pool: Pool, stderr: int) -> None:
+    worker = _floods(pool)
+    until(lambda: worker.holding, what="the Task is held")
+    before = _heartbeats(pool)
+    until(lambda: _heartbeats(pool) > before + 5, what="the pipe is full")
+    worker.signal(signal.SIGTERM)
+    log = b""
+    os.set_blocking(stderr, True)
+    while piece := os.read(stderr, 65536):
+        log += piece
+    assert worker.running.wait(20) == Outcome.TERMINATED.exit_code
+    assert b" event=worker.left " in log.splitlines()[-1]
