@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from typing import NoReturn
 
 from computepool_worker.stop_signal import StopSignal
 
@@ -25,5 +26,12 @@ def main() -> int:
     return run(arguments, os.environ, stop)
 
 
+def program() -> NoReturn:
+    """Run the worker as a process: no thread that hangs keeps it from its end."""
+    from computepool_worker.leaving import leave
+
+    leave(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from computepool_api.outcomes import Outcome, TerminationMessage
-from computepool_worker import child_start, logs
+from computepool_worker import child_start, leaving, logs
 from computepool_worker.boundary import Prepare
 from computepool_worker.cli import Arguments
 from computepool_worker.endings import CannotStartError
@@ -56,8 +56,6 @@ def _run(
 
     # What this process imports comes before the child, whose imports take seconds: side by side on
     # one processor they would make each other late, and registering has to come first.
-    import asyncio
-
     from computepool_worker.service import serve
 
     start_child = functools.partial(
@@ -76,7 +74,7 @@ def _run(
     if settings.not_used:
         log.warning("settings.not_used", names=" ".join(settings.not_used))
 
-    return asyncio.run(
+    return leaving.run(
         serve(
             settings=settings,
             service_id=identity,

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,19 @@ import pytest
 from processes.worker.harness import Pool, Worker, until
 
 from computepool_api.outcomes import Outcome
+
+# The second lookup gets no answer, as where packets to the name server are lost.
+SILENT_NAME_SERVER = """
+import os, socket, time
+lookups, find = [], socket.getaddrinfo
+def getaddrinfo(*args, **kwargs):
+    lookups.append(args)
+    if len(lookups) == 2:
+        open(os.environ["HANGS"], "w").close()
+        time.sleep(60)
+    return find(*args, **kwargs)
+socket.getaddrinfo = getaddrinfo
+"""
 
 
 @pytest.fixture
@@ -58,3 +72,25 @@ def test_whoever_reads_on_sees_the_last_lines(pool: Pool, stderr: int) -> None:
         log += piece
     assert worker.running.wait(20) == Outcome.TERMINATED.exit_code
     assert b" event=worker.left " in log.splitlines()[-1]
+
+
+def test_a_name_lookup_that_hangs_holds_nobody_at_the_end(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SILENT_NAME_SERVER)
+    hangs = tmp_path / "hangs"
+    pool.admin.add_tasks(1, behaviour="hang")
+    pool.admin.fault("service_heartbeat", "reset")
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    worker = pool.worker(
+        api_url=pool.simulator.url.replace("127.0.0.1", "localhost"),
+        heartbeat_interval=0.3,
+        environment={"HANGS": str(hangs), "PYTHONPATH": path.rstrip(os.pathsep)},
+    ).start()
+    until(hangs.exists, what="the lookup hangs")
+    worker.signal(signal.SIGTERM)
+    begin = time.monotonic()
+    assert worker.wait(50) is Outcome.TERMINATED
+    assert time.monotonic() - begin < 15
+    assert worker.log().splitlines()[-1].partition(" event=worker.left ")[1]
+    assert pool.admin.services() == []
+    assert pool.admin.counts() == {"waiting": 1}
