@@ -37,6 +37,15 @@ VARIABLES = {
     "key": "ALCHEMISCALE_KEY",
 }
 
+# What pydantic, which reads the stock service's files, takes for true and false.
+_FLAGS: dict[object, bool] = {
+    **dict.fromkeys((True, 1, "1", "true", "yes", "on", "t", "y"), True),
+    **dict.fromkeys((False, 0, "0", "false", "no", "off", "f", "n"), False),
+}
+_WHOLE = re.compile(r"[+-]?[0-9_]{1,30}(\.0+)?")
+_ENDLESS = 1e9
+_LEAST_PAUSE = 1.0
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -175,14 +184,16 @@ def build(
     """
     parsed: dict[str, object] = {"name": socket.gethostname()}
     secret_variables: tuple[str, ...] = (VARIABLES["key"],)
-    for name, value in _complete(values, environment).items():
+    # As they are: a key may well hold what looks like a reference.
+    taken = _from_environment(values, environment)
+    for name, value in {**values, **taken}.items():
         if name in NOT_USED:
             continue
         parse = _PARSERS.get(name)
         if parse is None:
             raise SettingsError(f"{source}: {_unknown(name)}")
         try:
-            found = substitute(value, environment)
+            found = value if name in taken else substitute(value, environment)
         except MissingVariableError as error:
             raise SettingsError(
                 f"{source}: {name}: {error}: set it, or write ${{{error.name}:-default}}"
@@ -210,14 +221,15 @@ def build(
     return Settings(**parsed, secret_variables=secret_variables, not_used=ignored)  # type: ignore[arg-type]
 
 
-def _complete(values: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, object]:
-    """Add what the environment gives and the file does not."""
-    complete = dict(values)
-    for name, variable in VARIABLES.items():
-        if complete.get(name) is None and environment.get(variable):
-            # As it is: a key may well hold what looks like a reference.
-            complete[name] = environment[variable].replace("${", "$${")
-    return complete
+def _from_environment(
+    values: Mapping[str, object], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what the environment gives and the file does not."""
+    return {
+        name: environment[variable]
+        for name, variable in VARIABLES.items()
+        if values.get(name) is None and environment.get(variable)
+    }
 
 
 def _with_variable(name: str) -> str:
@@ -269,38 +281,71 @@ def _path(value: object) -> Path:
 
 
 def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError("true or false")
+    word = value.lower() if isinstance(value, str) else value
+    if not isinstance(word, str | int | float) or word not in _FLAGS:
+        raise ValueError("true or false")
+    return _FLAGS[word]
+
+
+def _number(value: object) -> int | float | None:
+    """Return the number that ``value`` is or says; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+
+
+def _whole(value: object) -> int | None:
+    """Return the whole number that ``value`` is or says, also as ``3.0``; None if it is none."""
+    if isinstance(value, str) and not _WHOLE.fullmatch(value.strip()):
+        return None
+    number = _number(value)
+    # NaN and infinity have a remainder, too: NaN.
+    return None if number is None or number % 1 else int(number)
 
 
 def _count(minimum: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        number = _whole(value)
+        if number is None or number < minimum:
             raise ValueError(f"a whole number of at least {minimum}")
-        return value
+        return number
 
     return parse
 
 
 def _seconds(value: object) -> float:
     # NaN fails the comparison, infinity the second one.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+    number = _number(value)
+    if number is None or not 0 < number < _ENDLESS:
         raise ValueError("a number of seconds greater than 0")
-    return float(value)
+    return float(number)
+
+
+def _pause(value: object) -> float:
+    number = _number(value)
+    if number is None or not 0 <= number < _ENDLESS:
+        raise ValueError("a number of seconds of at least 0")
+    # The stock service takes 0, and then asks without a pause for as long as there is nothing.
+    return float(number) or _LEAST_PAUSE
 
 
 def _growth(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value < 1e9:
-        raise ValueError("a number greater than 1")
-    return float(value)
+    number = _number(value)
+    # Below 1 the waits would become shorter and shorter.
+    if number is None or not 1 <= number < _ENDLESS:
+        raise ValueError("a number of at least 1")
+    return float(number)
 
 
 def _grace(value: object) -> float:
     # As terminationGracePeriodSeconds, of which it is a copy: 0 means killed at once.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+    number = _number(value)
+    if number is None or not 0 <= number < _ENDLESS:
         raise ValueError("a number of seconds of at least 0")
-    return float(value)
+    return float(number)
 
 
 def _manager(value: object) -> ComputeManagerID:
@@ -353,7 +398,8 @@ def _verify(value: object) -> bool | str:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip():
-        return value
+        # 0 and 1 are paths as well as anything.
+        return value if value in ("0", "1") else _FLAGS.get(value.lower(), value)
     raise ValueError("true, false or the path of a file of certificate authorities")
 
 
@@ -396,8 +442,8 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "stop_grace": _seconds,
     "termination_grace": _grace,
     "ephemeral": _flag,
-    "sleep_interval": _seconds,
-    "deep_sleep_interval": _seconds,
+    "sleep_interval": _pause,
+    "deep_sleep_interval": _pause,
     "probe_after": _seconds,
     "max_silence": _seconds,
     "max_failures": _count(1),

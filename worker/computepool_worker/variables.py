@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 _REFERENCE = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
+_NULLS = ("~", "null", "Null", "NULL")
+
 
 class MissingVariableError(ValueError):
     """The environment lacks a variable that has no default."""
@@ -34,14 +36,30 @@ class Substituted(str):
     def plain(self) -> object:
         """Return what the text would have been without quotes: a number, true, a list, or itself.
 
-        Empty text is None, as an empty value in YAML is.
+        Empty text is None, as an empty value in YAML is. What YAML would read as a comment, an
+        alias, a mapping or other text is text as it stands.
         """
-        if not self:
+        if not self or self in _NULLS:
             return None
         try:
             return json.loads(self)
         except ValueError:
-            return str(self)
+            found = _yaml(self)
+        return found if isinstance(found, bool | int | float | list) else str(self)
+
+
+def _yaml(text: str) -> object:
+    """Read YAML; None if it is none, or cannot be read here."""
+    try:
+        import yaml
+    except ImportError:
+        # Then the settings file is JSON, whose words and lists are JSON's.
+        return None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        # ValueError: a date that is in no calendar.
+        return None
 
 
 def substitute(value: object, environment: Mapping[str, str]) -> object:

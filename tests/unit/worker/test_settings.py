@@ -65,6 +65,26 @@ def test_the_least_settings_are_enough() -> None:
         ("termination_grace", 0, 0.0),
         ("ephemeral", True, True),
         ("sleep_interval", 5, 5.0),
+        ("sleep_interval", 0, 1.0),
+        ("deep_sleep_interval", "0", 1.0),
+        ("n_retries", "3", 3),
+        ("n_retries", 3.0, 3),
+        ("n_retries", " +3.0 ", 3),
+        ("spool_max_bytes", "1_000", 1000),
+        ("heartbeat_interval", "300", 300.0),
+        ("heartbeat_interval", "1e3", 1000.0),
+        ("termination_grace", "0", 0.0),
+        ("client_retry_base_seconds", 1, 1.0),
+        ("keep_shared", "true", True),
+        ("keep_shared", "YES", True),
+        ("keep_shared", "On", True),
+        ("keep_shared", "1", True),
+        ("keep_shared", 1, True),
+        ("keep_shared", "False", False),
+        ("keep_shared", "no", False),
+        ("keep_shared", "off", False),
+        ("keep_shared", "0", False),
+        ("client_verify", "False", False),
         ("max_silence", 3600, 3600.0),
         ("spool_dir", "/spool", Path("/spool")),
         ("poison_file", "/etc/poison.json", Path("/etc/poison.json")),
@@ -89,14 +109,24 @@ def test_a_valid_value(name: str, value: object, becomes: object) -> None:
         ("protocols", ["openfe.protocols.X"], "a list of bare class names"),
         ("claim_limit", 0, "a whole number of at least 1"),
         ("claim_limit", True, "a whole number of at least 1"),
-        ("claim_limit", "3", "a whole number of at least 1"),
+        ("claim_limit", "three", "a whole number of at least 1"),
+        ("claim_limit", "3.5", "a whole number of at least 1"),
+        ("claim_limit", "1e3", "a whole number of at least 1"),
+        ("claim_limit", "0", "a whole number of at least 1"),
+        ("claim_limit", float("inf"), "a whole number of at least 1"),
+        ("claim_limit", [3], "a whole number of at least 1"),
         ("max_tasks", 1.5, "a whole number of at least 1"),
         ("n_retries", -1, "a whole number of at least 0"),
         ("max_time", 0, "a number of seconds greater than 0"),
         ("max_time", float("inf"), "a number of seconds greater than 0"),
         ("heartbeat_interval", float("nan"), "a number of seconds greater than 0"),
         ("termination_grace", -1, "a number of seconds of at least 0"),
-        ("keep_shared", "yes", "true or false"),
+        ("heartbeat_interval", "nan", "a number of seconds greater than 0"),
+        ("heartbeat_interval", "soon", "a number of seconds greater than 0"),
+        ("sleep_interval", -1, "a number of seconds of at least 0"),
+        ("keep_shared", "maybe", "true or false"),
+        ("keep_shared", 2, "true or false"),
+        ("keep_shared", ["yes"], "true or false"),
         ("loglevel", "LOUD", "one of DEBUG"),
         ("log_format", "xml", "text or json"),
         ("client_verify", 1, "true, false or the path"),
@@ -192,8 +222,8 @@ def test_how_long_a_server_is_waited_for(given: dict[str, object], patience: Pat
     ("name", "value", "says"),
     [
         ("client_max_retries", -2, "a whole number of at least -1"),
-        ("client_retry_base_seconds", 1.0, "a number greater than 1"),
-        ("client_retry_base_seconds", True, "a number greater than 1"),
+        ("client_retry_base_seconds", 0.9, "a number of at least 1"),
+        ("client_retry_base_seconds", True, "a number of at least 1"),
         ("client_retry_max_seconds", 0, "a number of seconds greater than 0"),
     ],
 )
@@ -282,3 +312,27 @@ def test_the_variables_that_a_key_came_from_are_known_to_be_secret() -> None:
     settings = made_in({"PASS": "x", "USER": "y"}, key="${PASS}", identifier="${USER}")
     assert settings.key == "x"
     assert set(settings.secret_variables) == {"ALCHEMISCALE_KEY", "PASS"}
+
+
+@pytest.mark.parametrize("key", ["pa${ss", "a-${key}", "$${x}", "${HOME:-x}", "$", "*abc", "0123"])
+def test_the_environments_credentials_are_taken_as_they_are(key: str) -> None:
+    environment = {
+        "ALCHEMISCALE_ID": key,
+        "ALCHEMISCALE_KEY": key,
+        "ALCHEMISCALE_URL": "https://x.example.org/${a",
+    }
+    settings = made_in(environment, api_url=None, identifier=None, key=None)
+    assert (settings.identifier, settings.key) == (key, key)
+    assert settings.api_url == "https://x.example.org/${a"
+    settings = made_in({"V": key}, identifier="${V}", key="${V}")
+    assert (settings.identifier, settings.key) == (key, key)
+
+
+def test_a_variable_may_hold_what_yaml_would_read() -> None:
+    environment = {"KEEP": "yes", "SCOPES": "[a-b-c]", "N": "~"}
+    settings = made_in(
+        environment, keep_scratch="${KEEP}", scopes="${SCOPES}", max_tasks="${N}", name="${KEEP}"
+    )
+    assert settings.keep_scratch is True
+    assert settings.scopes == (Scope("a", "b", "c"),)
+    assert (settings.max_tasks, settings.name) == (None, "yes")

@@ -36,7 +36,31 @@ def test_a_missing_variable() -> None:
 
 @pytest.mark.parametrize(
     ("text", "plain"),
-    [("3", 3), ("1.5", 1.5), ("true", True), ('["a"]', ["a"]), ("a: b", "a: b"), ("", None)],
+    [
+        ("3", 3),
+        ("1.5", 1.5),
+        ("true", True),
+        ('["a"]', ["a"]),
+        ("", None),
+        ("True", True),
+        ("yes", True),
+        ("off", False),
+        ("~", None),
+        ("null", None),
+        ("[a-b-c, d-*-*]", ["a-b-c", "d-*-*"]),
+        ("a: b", "a: b"),
+        ("*abc", "*abc"),
+        ("&a b", "&a b"),
+        ("#x", "#x"),
+        ("a #b", "a #b"),
+        ("%x", "%x"),
+        ("@x", "@x"),
+        ("| x", "| x"),
+        ("'x'", "'x'"),
+        ("!!x y", "!!x y"),
+        ("2026-01-01", "2026-01-01"),
+        ("2026-13-45", "2026-13-45"),
+    ],
 )
 def test_what_it_would_be_without_quotes(text: str, plain: object) -> None:
     found = substitute("${A}", {"A": text})
