@@ -19,8 +19,8 @@ needs besides; ``device_memory`` (bytes) is what it says that it has used of a d
 - flood: writes ``bytes`` bytes to stdout and as many to stderr.
 - flaky: death by a segfault as often as the file ``counter`` allows (``times``), then a result.
 - fork: leaves a process behind that never ends; its number is in the output ``left_behind``.
-- escape: as flaky, but before each attempt it leaves a process behind in a session of its own; their
-  numbers are in the file ``escaped``.
+- escape: as flaky, but before each attempt it leaves a process behind in a session of its own;
+  their numbers are in the file ``escaped``.
 - refuse, refuse_host: no result, by fault of the Task or of the machine.
 - lose: says that it has a result, and has none.
 - gibberish: breaks the protocol of the pipe.
