@@ -26,12 +26,15 @@ class StopSignal:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._event: asyncio.Event | None = None
+        self._numbers: tuple[signal.Signals, ...] = SIGNALS
         self.name: str | None = None
         self.at: float | None = None
 
     def install(self) -> None:
-        """Begin to listen."""
-        for number in SIGNALS:
+        """Begin to listen. SIGHUP that was ignored before stays so: nohup was asked for."""
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            self._numbers = tuple(number for number in SIGNALS if number != signal.SIGHUP)
+        for number in self._numbers:
             signal.signal(number, self._early)
 
     def attach(self, loop: "asyncio.AbstractEventLoop") -> None:
@@ -39,14 +42,14 @@ class StopSignal:
         import asyncio
 
         self._event = asyncio.Event()
-        for number in SIGNALS:
+        for number in self._numbers:
             loop.add_signal_handler(number, self._note, number)
         if self.at is not None:
             self._event.set()
 
     def detach(self, loop: "asyncio.AbstractEventLoop") -> None:
         """Let no signal disturb the last steps any more."""
-        for number in SIGNALS:
+        for number in self._numbers:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 

@@ -201,6 +201,19 @@ def test_a_signal_in_the_middle_of_a_task_gives_it_back(pool: Pool, number: sign
     assert (message.outcome, message.task) == (Outcome.TERMINATED, task)
 
 
+def test_under_nohup_a_closed_terminal_ends_nothing(pool: Pool, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    (task,) = pool.admin.add_tasks(1, stand_in={"gate": str(gate)})
+    worker = pool.worker()
+    worker.prefix = ["nohup"]
+    worker.start()
+    until(lambda: worker.logged("task.executing"), what="the Task is being executed")
+    worker.signal(signal.SIGHUP)
+    gate.touch()
+    assert worker.wait() is Outcome.DONE
+    assert pool.admin.task(task).status == "complete"
+
+
 def test_a_second_signal_changes_nothing(pool: Pool) -> None:
     (task,) = pool.admin.add_tasks(1, behaviour="stubborn")
     worker = pool.worker().start()
