@@ -14,6 +14,14 @@ class Credentials:
     key: str = field(repr=False)
 
 
+class CredentialsUnreadable(ValueError):
+    """No credentials are where they should be; tells what is missing and what was looked at.
+
+    Its text names files and never repeats what is in them: unlike that of any other error, it is
+    shown.
+    """
+
+
 CredentialSource = Callable[[], Credentials]
 """Called at each token request, so that a changed Secret is used at once.
 

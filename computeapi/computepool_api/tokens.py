@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from computepool_api.credentials import Credentials, CredentialSource
+from computepool_api.credentials import Credentials, CredentialSource, CredentialsUnreadable
 from computepool_api.endpoints import TOKEN
 from computepool_api.errors import ComputeAPIError, CredentialsRefused
 from computepool_api.secrecy import Secret
@@ -149,6 +149,8 @@ class TokenKeeper:
         """Read them anew, and refuse here what the server would not even check."""
         try:
             credentials = self._source()
+        except CredentialsUnreadable as error:
+            raise self._unusable(str(error)) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise self._unusable(f"the credentials cannot be read ({reason})") from None

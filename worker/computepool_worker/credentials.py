@@ -6,13 +6,11 @@ workers that run. Errors name files and never repeat what is in them.
 
 from pathlib import Path
 
-from computepool_api.credentials import Credentials, CredentialSource
+from computepool_api.credentials import Credentials, CredentialSource, CredentialsUnreadable
 from computepool_worker.documents import DocumentError, read_credentials
 from computepool_worker.settings import Settings
 
-
-class CredentialsUnreadable(ValueError):
-    """No credentials are where the settings say; tells what is missing and what was looked at."""
+__all__ = ["CredentialsUnreadable", "read_directory", "source_for"]
 
 
 def source_for(settings: Settings) -> CredentialSource:

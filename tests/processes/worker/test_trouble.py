@@ -309,7 +309,7 @@ def test_missing_credentials(pool: Pool, tmp_path: Path) -> None:
     assert worker.run() is Outcome.CREDENTIALS_REFUSED
     message = worker.message()
     assert message is not None
-    assert "cannot be read" in message.detail
+    assert f"{tmp_path / 'nothing'} cannot be read: No such file" in message.detail
 
 
 def test_a_server_that_is_down_at_the_start(pool: Pool) -> None:

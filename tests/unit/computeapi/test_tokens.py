@@ -18,7 +18,7 @@ from unit.computeapi.raw_server import (
     status,
 )
 
-from computepool_api.credentials import Credentials
+from computepool_api.credentials import Credentials, CredentialsUnreadable
 from computepool_api.endpoints import INFO
 from computepool_api.errors import CredentialsRefused, Unavailable, UnexpectedAnswer
 from computepool_api.tokens import REFUSAL_KEPT, read_token
@@ -237,6 +237,7 @@ async def test_useless_credentials_are_not_sent(
     [
         (FileNotFoundError(2, "No such file or directory"), "No such file or directory"),
         (ValueError("the key is secret"), "ValueError"),
+        (CredentialsUnreadable("/etc/credentials is empty"), "/etc/credentials is empty"),
     ],
 )
 async def test_credentials_that_cannot_be_read(
