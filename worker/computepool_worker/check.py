@@ -15,7 +15,7 @@ from pathlib import Path
 from computepool_api.errors import ComputeAPIError
 from computepool_api.outcomes import Outcome
 from computepool_api.transport import ComputeAPI
-from computepool_worker import __version__, child_start, logs
+from computepool_worker import __version__, child_start, leaving, logs
 from computepool_worker.boundary import Ready
 from computepool_worker.checklist import Check, document, scopes_check, table, verdict
 from computepool_worker.child_process import Child, ChildLostError
@@ -67,7 +67,7 @@ def _run(path: Path, environment: Mapping[str, str], stop: StopSignal) -> list[C
             demands(settings),
             child_start.without(environment, settings.secret_variables),
         )
-        found = asyncio.run(_unless_stopped(functools.partial(_look, settings, start, log), stop))
+        found = leaving.run(_unless_stopped(functools.partial(_look, settings, start, log), stop))
     return [good, *directories, *found]
 
 
