@@ -188,7 +188,9 @@ def test_the_parent_stays_small(pool: Pool) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_in_the_middle_of_a_task_gives_it_back(pool: Pool, number: signal.Signals) -> None:
     (task,) = pool.admin.add_tasks(1, behaviour="hang")
-    worker = pool.worker().start()
+    worker = pool.worker()
+    worker.prefix = ["env", "--default-signal"]  # the tests may have been started under nohup
+    worker.start()
     until(lambda: worker.logged("task.executing"), what="the Task is being executed")
     worker.signal(number)
     assert worker.wait(30) is Outcome.TERMINATED
