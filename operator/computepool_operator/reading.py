@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,42 +54,35 @@ def read_worker(job: Mapping[str, Any], pod: Mapping[str, Any] | None) -> Worker
     own container, which is for good (`restartPolicy: Never`), whatever else the pod runs.
     """
     metadata = job["metadata"]
-    name, uid = metadata["name"], metadata["uid"]
     state, finished_at = _state(job, pod)
-    if pod is None:
-        return Worker(
-            name=name,
-            uid=uid,
-            state=state,
-            created_at=_created(job),
-            suspended=_is_suspended(job),
-            released_at=_released_at(job),
-            server=_server(job),
-            revision=_revision(job),
-            finished_at=finished_at,
-            trouble="" if state.finished else _job_trouble(job),
-            ending=_ending(job, {}, {}) if state.finished else None,
-        )
-    terminated = _terminated(pod)
-    pod_uid = pod["metadata"].get("uid")
-    end = None if _is_preempted(job, pod) else _end(pod)
-    return Worker(
-        name=name,
-        uid=uid,
+    worker = Worker(
+        name=metadata["name"],
+        uid=metadata["uid"],
         state=state,
         created_at=_created(job),
         suspended=_is_suspended(job),
         released_at=_released_at(job),
-        pod=pod["metadata"]["name"],
-        node=pod.get("spec", {}).get("nodeName"),
-        service_id=None if pod_uid is None else service_id(name, pod_uid),
-        trouble="" if end else _pod_trouble(pod),
-        finished_at=finished_at,
-        started=_has_started(pod),
         server=_server(job),
         revision=_revision(job),
+        finished_at=finished_at,
+    )
+    if pod is None:
+        return replace(
+            worker,
+            trouble="" if state.finished else _job_trouble(job),
+            ending=_ending(job, {}, {}) if state.finished else None,
+        )
+    pod_uid = pod["metadata"].get("uid")
+    end = None if _is_preempted(job, pod) else _end(pod)
+    return replace(
+        worker,
+        pod=pod["metadata"]["name"],
+        node=pod.get("spec", {}).get("nodeName"),
+        service_id=None if pod_uid is None else service_id(worker.name, pod_uid),
+        trouble="" if end else _pod_trouble(pod),
+        started=_has_started(pod),
         message=_message(pod),
-        ending=_ending(job, pod, terminated) if end else None,
+        ending=_ending(job, pod, _terminated(pod)) if end else None,
         lingering_end=None if state.finished else end,
         may_work_for=_grace(pod) if _is_given_up(pod) else timedelta(),
     )

@@ -37,8 +37,9 @@ def test_the_plan_heeds_orphans() -> None:
     assert plan(make_spec(), seen, memory, NOON).reap == ()
 
 
-def test_an_orphan_that_has_ended_counts_from_its_end() -> None:
-    pod = {
+def failed_pod(container: dict[str, Any]) -> dict[str, Any]:
+    """A pod that is said to have failed, and its worker's container as its node has shown it."""
+    return {
         "metadata": {
             "uid": UID,
             "labels": {JOB_NAME_LABEL: "a100-x"},
@@ -46,11 +47,13 @@ def test_an_orphan_that_has_ended_counts_from_its_end() -> None:
         },
         "status": {
             "phase": "Failed",
-            "containerStatuses": [
-                {"name": "worker", "state": {"terminated": {"finishedAt": "2026-03-01T12:00:00Z"}}}
-            ],
+            "containerStatuses": [{"name": "worker", "state": container}],
         },
     }
+
+
+def test_an_orphan_that_has_ended_counts_from_its_end() -> None:
+    pod = failed_pod({"terminated": {"finishedAt": "2026-03-01T12:00:00Z"}})
     grace = timedelta(seconds=TERMINATION_GRACE)
     assert departed(pod) == Departed(service_id("a100-x", UID), NOON, ended=True, grace=grace)
 
@@ -58,18 +61,7 @@ def test_an_orphan_that_has_ended_counts_from_its_end() -> None:
 @pytest.mark.parametrize(("container", "ended"), [("running", False), ("terminated", True)])
 def test_a_pod_that_the_control_plane_gave_up_may_be_at_work(container: str, ended: bool) -> None:
     """PodGC says Failed of the pods of a node that is gone, before it removes them."""
-    pod = {
-        "metadata": {
-            "uid": UID,
-            "labels": {JOB_NAME_LABEL: "a100-x"},
-            "creationTimestamp": "2026-03-01T11:00:00Z",
-        },
-        "status": {
-            "phase": "Failed",
-            "containerStatuses": [{"name": "worker", "state": {container: {}}}],
-        },
-    }
-    gone = departed(pod, NOON)
+    gone = departed(failed_pod({container: {}}), NOON)
     assert gone is not None
     assert gone.ended is ended
 
