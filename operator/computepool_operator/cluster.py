@@ -30,6 +30,7 @@ from .manager import BackendRefused, BackendUnavailable, ComputeServiceBackend
 from .names import (
     JOB_UID_LABEL,
     OPERATOR,
+    POOL_LABEL,
     POOL_UID_LABEL,
     SELECTOR,
     PoolReference,
@@ -185,9 +186,13 @@ class Cluster:
         orphans = self._orphans(pool_uid)
         return [pod["metadata"]["name"] for pod in orphans if not has_finished(pod)]
 
-    def orphaned_services(self, pool_uid: str) -> tuple[ComputeServiceID, ...]:
-        """The services that are at work in those pods."""
-        found = (service_of(pod) for pod in self._orphans(pool_uid) if not has_ended(pod))
+    def orphaned_services(self, pool: PoolReference) -> tuple[ComputeServiceID, ...]:
+        """The services that are at work in those pods, and in those of a former pool of its name.
+
+        The server may list the latter under this pool's manager, once that has taken its name over.
+        """
+        pods = [*self._orphans(pool.uid), *self._pods_of_namesakes(pool)]
+        found = (service_of(pod) for pod in pods if not has_ended(pod))
         return tuple(service for service in found if service is not None)
 
     def _orphans(self, pool_uid: str) -> list[dict[str, Any]]:
@@ -197,6 +202,16 @@ class Cluster:
             for mirror in self._pods
             for pod in mirror.group(pool_uid)
             if pod["metadata"]["labels"].get(JOB_UID_LABEL) not in jobs
+        ]
+
+    def _pods_of_namesakes(self, pool: PoolReference) -> list[dict[str, Any]]:
+        return [
+            pod
+            for mirror in self._pods
+            for pod in mirror.everything()
+            if pod["metadata"]["labels"].get(POOL_LABEL) == pool.name
+            and pod["metadata"]["namespace"] == pool.namespace
+            and pod["metadata"]["labels"].get(POOL_UID_LABEL) != pool.uid
         ]
 
     def saw_job(self, job: dict[str, Any]) -> None:
@@ -431,7 +446,7 @@ class JobBackend(ComputeServiceBackend):
 
     def orphans(self) -> tuple[ComputeServiceID, ...]:
         """See the base class."""
-        return self._cluster.orphaned_services(self._pool.uid)
+        return self._cluster.orphaned_services(self._pool)
 
     async def create(self, number: int, orders: Orders) -> int:
         """See the base class. A Job has a name of its own, so that a repeat meets the first."""

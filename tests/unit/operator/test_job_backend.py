@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 
@@ -16,7 +16,7 @@ from computepool_operator.cluster import CREATION_SETTLES, Cluster, JobBackend
 from computepool_operator.jobs import build_job
 from computepool_operator.kubeapi import NotLeading
 from computepool_operator.manager import BackendRefused, BackendUnavailable
-from computepool_operator.names import PoolReference
+from computepool_operator.names import POOL_UID_LABEL, PoolReference
 from computepool_operator.orders import NO_ORDERS, Orders
 from computepool_operator.workers import Worker, WorkerState
 
@@ -145,9 +145,22 @@ class TestOrphans:
             await kube.put(f"{PODS}/{pod['metadata']['name']}", pod)
             async with asyncio.timeout(30):
                 await seen.wait()
-            assert len(cluster.orphaned_services(POOL.uid)) == at_work
+            assert len(cluster.orphaned_services(POOL)) == at_work
             assert len(cluster.orphaned_pods(POOL.uid)) == unfinished
             assert [gone.ended for gone in cluster.departed(POOL.uid)] == [True] * ended
+
+    async def test_of_a_former_pool_of_the_same_name_they_are_at_work_too(self) -> None:
+        # Its finalizer was taken off by hand; the new pool may have taken over its name.
+        pod = holding_a_task()
+        pod["metadata"]["labels"][POOL_UID_LABEL] = "a6f2a9fc-0b26-4f5a-9a5c-3b8f7b1c9d10"
+        elsewhere = replace(POOL, namespace="elsewhere")
+        kube = FakeKube()
+        await kube.put(f"{PODS}/{pod['metadata']['name']}", pod)
+        async with kube.running() as api, mirrored(api) as cluster:
+            assert len(cluster.orphaned_services(POOL)) == 1
+            assert cluster.orphaned_pods(POOL.uid) == []
+            assert cluster.orphaned_services(replace(POOL, name="b200")) == ()
+            assert cluster.orphaned_services(elsewhere) == ()
 
 
 class TestUnsure:
